@@ -1,0 +1,87 @@
+"""Schema of the whole configuration."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from detector.config.base import Cadence, Fraction, NonNegativeInt, PositiveInt, Section
+from detector.config.data import DataConfig
+from detector.config.model import AssignConfig, ModelConfig
+from detector.config.training import EmaConfig, LossConfig, OptimizerConfig, ScheduleConfig
+
+
+class EvalConfig(Section):
+    """When to evaluate, and how outputs become detections."""
+
+    every: Cadence = "epoch"
+    """Steps between evaluations, or `epoch`. The last step is always evaluated."""
+    short_side: PositiveInt | None = None
+    """Shorter image side in evaluation; null = the largest of `data.short_side`."""
+    batch_size: PositiveInt | None = None
+    """Images that one process forwards at once; null = as in training. Changes no AP."""
+    score_thresh: Fraction = 0.05
+    """Detections below this score are dropped."""
+    topk_per_level: PositiveInt = 1000
+    """(anchor, class) pairs kept per level before NMS."""
+    nms_thresh: Fraction = 0.5
+    """Of two boxes of a class that overlap more than this IoU, the lower score goes."""
+    max_detections: PositiveInt = 100
+    """Detections kept per image."""
+    num_pictures: NonNegativeInt = 8
+    """Pictures of predictions beside ground truth in TensorBoard at each evaluation."""
+
+
+class CheckpointConfig(Section):
+    """When to save, and what to keep."""
+
+    every: Cadence = "epoch"
+    """Steps between checkpoints, or `epoch`. The last step is always saved."""
+    keep: PositiveInt = 3
+    """`step-*.pt` files that are kept; `last` and `best` always are."""
+
+
+class Config(Section):
+    """One complete recipe."""
+
+    output_dir: Annotated[str, Field(min_length=1)]
+    """Folder of the run: checkpoints, metrics, TensorBoard files, the resolved configuration."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of weights, order and augmentation."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto = cuda where there is one."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the network; losses and boxes are always fp32. auto = bf16 where the hardware has it natively, else
+    fp32. The resolved value is saved with the run."""
+    log_every: PositiveInt = 20
+    """Steps between log rows. The last step is always logged."""
+    deterministic: bool = False
+    """Use only algorithms that give the same bits on every run."""
+    data: DataConfig
+    """Files, sizes, batches, augmentation."""
+    model: ModelConfig = ModelConfig()
+    """Network."""
+    assign: AssignConfig = AssignConfig()
+    """Matching of anchors and ground truth."""
+    loss: LossConfig = LossConfig()
+    """Losses and normaliser."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """Optimiser."""
+    schedule: ScheduleConfig
+    """Length and learning rate."""
+    ema: EmaConfig = EmaConfig()
+    """Moving average of the weights."""
+    eval: EvalConfig = EvalConfig()
+    """Evaluation."""
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    """Saving."""
+
+    @model_validator(mode="after")
+    def _check_across_sections(self) -> Self:
+        if self.precision == "fp16" and self.device == "cpu":
+            raise ValueError("precision: fp16 needs a GPU; use bf16 or fp32 with device: cpu")
+        return self
+
+    @property
+    def eval_short_side(self) -> int:
+        """Shorter image side in evaluation."""
+        return self.eval.short_side or max(self.data.short_side)

@@ -1,0 +1,105 @@
+"""Schema of ``loss``, ``optimizer``, ``schedule`` and ``ema``."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from detector.config.base import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Section
+
+
+class ClsLossConfig(Section):
+    """The classification loss."""
+
+    name: Literal["sigmoid_focal"] = "sigmoid_focal"
+    """sigmoid_focal: alpha_t (1 - p_t)^gamma (-log p_t) over every anchor and class."""
+    alpha: Fraction | None = 0.25
+    """Weight of the object terms; 1 - alpha is that of the others. null = no weights (1 for both)."""
+    gamma: NonNegativeFloat = 2.0
+    """Focusing exponent; 0 is cross-entropy."""
+
+
+class BoxLossConfig(Section):
+    """The box regression loss, over foreground anchors."""
+
+    name: Literal["smooth_l1", "giou"] = "smooth_l1"
+    """smooth_l1 on the encoded offsets, or 1 - GIoU on the decoded boxes."""
+    beta: NonNegativeFloat = 0.0
+    """smooth_l1: below this difference the loss is quadratic; 0 is plain L1."""
+    weight: NonNegativeFloat = 1.0
+    """Factor on the box loss in the total."""
+
+
+class LossConfig(Section):
+    """Losses and what they are divided by."""
+
+    cls: ClsLossConfig = ClsLossConfig()
+    """Classification."""
+    box: BoxLossConfig = BoxLossConfig()
+    """Box regression."""
+    normalizer: Literal["batch", "image", "ema"] = "batch"
+    """batch: sum over all images and processes / their foreground anchors; image: mean over images of sum / its
+    foreground anchors (paper, torchvision); ema: like batch with a running mean of the count (detectron2)."""
+    backend: Literal["auto", "eager"] = "auto"
+    """Implementation of the focal loss; every one gives the same numbers."""
+
+
+class OptimizerConfig(Section):
+    """Optimiser. The learning rate is used as written and never rescaled."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    """SGD with momentum, or AdamW."""
+    lr: PositiveFloat = 0.01
+    """Peak learning rate, for `data.batch_size` images per step."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """SGD's momentum."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    """AdamW's running averages."""
+    weight_decay: NonNegativeFloat = 1e-4
+    """L2 penalty (SGD) or decoupled decay (AdamW)."""
+    decay_norm_and_bias: bool = True
+    """Whether weight decay also acts on normalisation parameters and biases."""
+    clip_grad_norm: PositiveFloat | None = None
+    """Gradients are scaled down to this total norm; null = off."""
+
+
+class ScheduleConfig(Section):
+    """Length of the run and the course of the learning rate."""
+
+    name: Literal["multistep", "cosine"] = "multistep"
+    """multistep: times `decay_factor` at each milestone; cosine: down to `min_factor` at the end."""
+    max_steps: PositiveInt | None = None
+    """Optimiser steps. Exactly one of `max_steps` and `epochs`."""
+    epochs: PositiveFloat | None = None
+    """Passes over the training images."""
+    warmup_steps: NonNegativeInt = 1000
+    """Steps over which the learning rate rises linearly from `warmup_factor` times its value."""
+    warmup_factor: Fraction = 0.001
+    """Factor at step 0."""
+    milestones: tuple[PositiveInt, ...] = ()
+    """multistep: steps at which the learning rate falls."""
+    milestones_epochs: tuple[PositiveFloat, ...] = ()
+    """The same in epochs."""
+    decay_factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """multistep: factor at each milestone."""
+    min_factor: Fraction = 0.0
+    """cosine: factor at the end."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.max_steps is None) == (self.epochs is None):
+            found = "both are set" if self.epochs is not None else "neither is set"
+            raise ValueError(f"schedule: exactly one of schedule.max_steps and schedule.epochs is needed, {found}")
+        if self.milestones and self.milestones_epochs:
+            raise ValueError("schedule: give schedule.milestones or schedule.milestones_epochs, not both")
+        for key in ("milestones", "milestones_epochs"):
+            values = getattr(self, key)
+            if list(values) != sorted(set(values)):
+                raise ValueError(f"schedule.{key}: {list(values)} must rise")
+        return self
+
+
+class EmaConfig(Section):
+    """A moving average of the weights, evaluated and saved beside them."""
+
+    decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Weight of the old average per step; null = off. Early on it is (1 + step) / (10 + step) where that is less."""
