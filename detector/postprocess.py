@@ -1,0 +1,104 @@
+"""From raw outputs to detections in original pixels.
+
+Letters: N images, L levels, R anchors, K classes, C candidates, D detections.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torchvision.ops import nms
+
+from detector.ops.box_coding import decode_boxes
+from detector.ops.boxes import clip_boxes
+from detector.ops.precision import at_least_float32
+from detector.structures import Detections, HeadOutputs, Size
+
+
+@torch.no_grad()
+def postprocess(
+    outputs: HeadOutputs,
+    anchors: Tensor,
+    sizes: Sequence[Size],
+    original_sizes: Sequence[Size],
+    *,
+    score_thresh: float = 0.05,
+    topk_per_level: int = 1000,
+    nms_thresh: float = 0.5,
+    max_detections: int = 100,
+) -> list[Detections]:
+    """Turn the outputs of a batch into detections.
+
+    Per level the best ``topk_per_level`` (anchor, class) pairs above ``score_thresh`` are decoded and clipped to the
+    image; of all levels together the boxes that overlap a better one of their class are removed and the best
+    ``max_detections`` stay (Lin et al. 2017, Sec. 4.1, "Inference"). Scores are sigmoid(logit) in float32.
+
+    Args:
+        outputs: raw outputs for N images.
+        anchors: [R, 4] xyxy pixels of the network's input.
+        sizes: N (height, width) that the images fill in the network's input.
+        original_sizes: N sizes of the stored images.
+        score_thresh: scores must be above this.
+        topk_per_level: pairs kept per level before NMS.
+        nms_thresh: IoU above which the lower score of two boxes of one class goes.
+        max_detections: detections kept per image.
+
+    Returns:
+        One ``Detections`` per image, in the pixels of its original size.
+    """
+    levels = [
+        _top_pairs(at_least_float32(cls_logits), at_least_float32(bbox_deltas), level_anchors, topk_per_level)
+        for cls_logits, bbox_deltas, level_anchors in zip(
+            outputs.cls_logits, outputs.bbox_deltas, anchors.split(outputs.anchors_per_level), strict=True
+        )
+    ]
+    scores, labels, boxes = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))  # [N, C(, 4)]
+    detections = []
+    for image_idx, (size, original_size) in enumerate(zip(sizes, original_sizes, strict=True)):
+        image_boxes = clip_boxes(boxes[image_idx], size)
+        # A diverged network gives NaN: such pairs are no detections, and one NaN would spoil the NMS of the others.
+        keep = (scores[image_idx] > score_thresh) & image_boxes.isfinite().all(dim=1)
+        image_boxes, image_scores, image_labels = image_boxes[keep], scores[image_idx][keep], labels[image_idx][keep]
+        kept = nms_per_class(image_boxes, image_scores, image_labels, nms_thresh)[:max_detections]
+        image_boxes = _to_original_pixels(image_boxes[kept], size, original_size)
+        detections.append(Detections(image_boxes, image_scores[kept], image_labels[kept]))
+    return detections
+
+
+def nms_per_class(boxes: Tensor, scores: Tensor, labels: Tensor, nms_thresh: float) -> Tensor:
+    """Return the rows that survive non-maximum suppression within each class, best score first.
+
+    One call for all classes: each class is moved to a place of its own. The offsets are added in float64, where they
+    do not round the boxes' sides (in float32 they flip some decisions).
+
+    Args:
+        boxes: [C, 4] xyxy pixels, finite.
+        scores: [C].
+        labels: [C] int64.
+        nms_thresh: IoU above which the lower score goes.
+
+    Returns:
+        [D] int64 indices, by falling score.
+    """
+    if not len(boxes):
+        return labels.new_zeros(0)
+    exact = boxes.double()
+    offsets = labels * (exact.max() - exact.min() + 1)
+    kept: Tensor = nms(exact + offsets.unsqueeze(1), scores.double(), nms_thresh)
+    return kept
+
+
+def _top_pairs(cls_logits: Tensor, bbox_deltas: Tensor, anchors: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return scores, labels [N, C] and decoded boxes [N, C, 4] of a level's best (anchor, class) pairs."""
+    num_classes = cls_logits.shape[2]
+    flat = cls_logits.flatten(1)  # [N, Rl * K]
+    logits, pair_idxs = flat.topk(min(topk, flat.shape[1]), dim=1)
+    anchor_idxs, labels = pair_idxs // num_classes, pair_idxs % num_classes
+    deltas = bbox_deltas.gather(1, anchor_idxs.unsqueeze(-1).expand(-1, -1, 4))
+    return logits.sigmoid(), labels, decode_boxes(deltas, anchors[anchor_idxs])
+
+
+def _to_original_pixels(boxes: Tensor, size: Size, original_size: Size) -> Tensor:
+    """Scale boxes from the resized image to the stored one; each side by its own exact ratio."""
+    scale_y, scale_x = original_size[0] / size[0], original_size[1] / size[1]
+    return clip_boxes(boxes * boxes.new_tensor([scale_x, scale_y, scale_x, scale_y]), original_size)

@@ -1,0 +1,132 @@
+"""The one place that a finished row goes to: ``metrics.jsonl``, TensorBoard and the console get the same numbers."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from rich.console import Console
+
+from detector.telemetry.console import RunConsole
+from detector.telemetry.jsonl import MetricsFile
+from detector.telemetry.lines import format_duration, format_eval_line, format_train_line
+from detector.telemetry.rows import EvalRow, TrainRow
+from detector.telemetry.tensorboard import EventFiles
+
+METRICS_FILE = "metrics.jsonl"
+"""Name of the metrics file in the run folder."""
+
+ETA_MOMENTUM = 0.7
+"""Weight of the older rows in the step time that the ETA is made of; nothing else is smoothed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sinks:
+    metrics: MetricsFile
+    events: EventFiles
+    console: RunConsole
+
+
+class RunRecorder:
+    """Writes finished rows to all three places. Use it as a context manager, so that the terminal is given back."""
+
+    def __init__(
+        self,
+        output_dir: Path,
+        *,
+        max_steps: int,
+        start_step: int = 0,
+        is_main: bool = True,
+        progress: bool | None = None,
+        console: Console | None = None,
+    ) -> None:
+        """Open the run folder's files.
+
+        Rows that an earlier process wrote after ``start_step`` (all rows if it is 0) are removed from
+        ``metrics.jsonl`` and hidden in TensorBoard, because this run writes them again.
+
+        Args:
+            output_dir: run folder, made if missing.
+            max_steps: optimiser steps of the whole run.
+            start_step: optimiser steps already done.
+            is_main: False in all processes but one: every method then does nothing.
+            progress: draw a progress bar; None: where standard output is a terminal.
+            console: where to print; None for standard output.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        self._max_steps = max_steps
+        self._smoothed_step_seconds = math.nan
+        self._sinks: _Sinks | None = None
+        if not is_main:
+            return
+        output_dir.mkdir(parents=True, exist_ok=True)
+        self._sinks = _Sinks(
+            metrics=MetricsFile(output_dir / METRICS_FILE, start_step=start_step),
+            events=EventFiles(output_dir, start_step=start_step),
+            console=RunConsole(progress=progress, console=console),
+        )
+        if num_removed := self._sinks.metrics.num_removed:
+            self.note(f"{METRICS_FILE}: removed {num_removed} lines after step {start_step}; they are written again")
+
+    def train_row(self, row: TrainRow) -> None:
+        """Record a train step."""
+        if self._sinks is None:
+            return
+        json_row = row.to_json()
+        self._sinks.metrics.write(json_row)
+        self._sinks.events.write_train(json_row)
+        eta_seconds = self._eta_seconds(row)
+        self._sinks.console.print(format_train_line(row, max_steps=self._max_steps, eta_seconds=eta_seconds))
+        self._sinks.console.show_step(row.step, self._max_steps, detail=f"eta {format_duration(eta_seconds)}")
+
+    def eval_row(self, row: EvalRow) -> None:
+        """Record an evaluation; its full table is for :meth:`note`."""
+        if self._sinks is None:
+            return
+        self._sinks.metrics.write(row.to_json())
+        self._sinks.events.write_eval(row)
+        self._sinks.console.print(format_eval_line(row, max_steps=self._max_steps))
+
+    def note(self, text: str) -> None:
+        """Print ``text``, one or more lines, on the console only."""
+        if self._sinks is not None:
+            self._sinks.console.print(text)
+
+    def warn(self, text: str) -> None:
+        """Print a warning on the console only."""
+        if self._sinks is not None:
+            self._sinks.console.warn(text)
+
+    @contextmanager
+    def progress(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show the progress of a shorter job; see :meth:`RunConsole.progress`."""
+        if self._sinks is None:
+            yield lambda amount: None
+            return
+        with self._sinks.console.progress(description, total) as advance:
+            yield advance
+
+    def close(self) -> None:
+        """Close the files and give the terminal back; closing twice is fine."""
+        if self._sinks is not None:
+            self._sinks.console.close()
+            self._sinks.metrics.close()
+            self._sinks.events.close()
+
+    def __enter__(self) -> Self:
+        """Return the recorder itself."""
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Close the recorder."""
+        self.close()
+
+    def _eta_seconds(self, row: TrainRow) -> float:
+        if math.isfinite(row.step_seconds):
+            older = self._smoothed_step_seconds if math.isfinite(self._smoothed_step_seconds) else row.step_seconds
+            self._smoothed_step_seconds = ETA_MOMENTUM * older + (1 - ETA_MOMENTUM) * row.step_seconds
+        return max(self._max_steps - row.step, 0) * self._smoothed_step_seconds

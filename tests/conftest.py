@@ -1,0 +1,20 @@
+"""Rules for all tests."""
+
+import os
+
+import pytest
+
+# Importing albumentations would otherwise look for a newer version over the network.
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests marked ``gpu`` where there is no CUDA device."""
+    gpu_items = [item for item in items if item.get_closest_marker("gpu")]
+    if not gpu_items:
+        return
+    import torch  # only now: choosing tests of the config stays quick
+
+    if not torch.cuda.is_available():
+        for item in gpu_items:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
