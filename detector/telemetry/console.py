@@ -22,15 +22,13 @@ class RunConsole:
 
     Nothing is drawn from a background thread: a data-loader process forked while such a thread holds the console's
     lock could wait for it forever.
+
+    Args:
+        progress: draw progress bars; None: where the output is a terminal.
+        console: where to print; None for standard output.
     """
 
     def __init__(self, *, progress: bool | None = None, console: Console | None = None) -> None:
-        """Set up; nothing is drawn before there is something to show.
-
-        Args:
-            progress: draw progress bars; None: where the output is a terminal.
-            console: where to print; None for standard output.
-        """
         # Decided by the stream alone: rich would also take FORCE_COLOR in a log file for a terminal.
         self._console = console or Console(force_terminal=sys.stdout.isatty())
         self._has_bar = self._console.is_interactive if progress is None else progress

@@ -9,18 +9,17 @@ from detector.telemetry.rows import JsonRow
 
 
 class MetricsFile:
-    """Appends rows to a JSON-lines file; every line is complete on disk's side of the process when it is written."""
+    """Appends rows to a JSON-lines file, after :func:`truncate_rows` has removed what a resumed run writes again.
+
+    Args:
+        path: the file, made if missing.
+        start_step: optimiser steps already done; 0 starts an empty file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
 
     def __init__(self, path: Path, *, start_step: int = 0) -> None:
-        """Open ``path``, made if missing, after :func:`truncate_rows` has removed what a resumed run writes again.
-
-        Args:
-            path: the file.
-            start_step: optimiser steps already done; 0 starts an empty file.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
         self.num_removed = truncate_rows(path, start_step)
         """Lines that were removed at opening."""
         self._file = path.open("a", encoding="utf-8", newline="\n")

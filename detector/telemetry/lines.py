@@ -16,11 +16,11 @@ def format_train_line(row: TrainRow, *, max_steps: int, eta_seconds: float) -> s
     data_share = row.data_seconds / row.step_seconds if row.step_seconds > 0 else math.nan
     return " | ".join(
         (
-            f"{_step_of(row.step, max_steps)} epoch {row.epoch:6.2f}",
-            f"loss {row.loss:7.4f} cls {row.loss_cls:7.4f} box {row.loss_box:7.4f}",
-            f"fg {100 * row.fg_share:5.1f}% pos {row.num_foreground:5.0f}",
-            f"lr {row.lr:.2e} grad {row.grad_norm:6.2f}",
-            f"data {100 * data_share:3.0f}% {1000 * row.data_seconds:4.0f}ms",
+            f"{_step_of(row.step, max_steps)} epoch {row.epoch:5.2f}",
+            f"loss {row.loss:.4f} cls {row.loss_cls:.4f} box {row.loss_box:.4f}",
+            f"fg {100 * row.fg_share:4.1f}% pos {row.num_foreground:5.0f}",
+            f"lr {row.lr:.2e} grad {row.grad_norm:5.2f}",
+            f"data {100 * data_share:2.0f}% {1000 * row.data_seconds:3.0f} ms",
             f"{row.images_per_second:6.1f} img/s eta {format_duration(eta_seconds)}",
         )
     )

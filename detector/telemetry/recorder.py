@@ -30,7 +30,22 @@ class _Sinks:
 
 
 class RunRecorder:
-    """Writes finished rows to all three places. Use it as a context manager, so that the terminal is given back."""
+    """Writes finished rows to all three places. Use it as a context manager, so that the terminal is given back.
+
+    Rows that an earlier process wrote after ``start_step`` (all rows if it is 0) are removed from ``metrics.jsonl`` and
+    hidden in TensorBoard at once, because this run writes them again: make it only when the checkpoint is loaded.
+
+    Args:
+        output_dir: run folder, made if missing.
+        max_steps: optimiser steps of the whole run.
+        start_step: optimiser steps already done.
+        is_main: False in all processes but one: every method then does nothing.
+        progress: draw a progress bar; None: where standard output is a terminal.
+        console: where to print; None for standard output.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
 
     def __init__(
         self,
@@ -42,22 +57,6 @@ class RunRecorder:
         progress: bool | None = None,
         console: Console | None = None,
     ) -> None:
-        """Open the run folder's files.
-
-        Rows that an earlier process wrote after ``start_step`` (all rows if it is 0) are removed from
-        ``metrics.jsonl`` and hidden in TensorBoard, because this run writes them again.
-
-        Args:
-            output_dir: run folder, made if missing.
-            max_steps: optimiser steps of the whole run.
-            start_step: optimiser steps already done.
-            is_main: False in all processes but one: every method then does nothing.
-            progress: draw a progress bar; None: where standard output is a terminal.
-            console: where to print; None for standard output.
-
-        Raises:
-            OSError: a file cannot be written.
-        """
         self._max_steps = max_steps
         self._smoothed_step_seconds = math.nan
         self._sinks: _Sinks | None = None

@@ -13,19 +13,18 @@ NUM_SCORE_BINS = 50
 
 
 class EventFiles:
-    """Writes rows under the tags ``train/<name>`` and ``eval/<name>``, with the global step."""
+    """Writes rows under the tags ``train/<name>`` and ``eval/<name>``, with the global step, into a new event file.
+
+    Args:
+        log_dir: folder of the event files.
+        start_step: optimiser steps already done. Older files stay, but TensorBoard hides their events after this step
+            (with 0: all), because the run writes them again.
+    """
 
     def __init__(self, log_dir: Path, *, start_step: int = 0) -> None:
-        """Open a new event file in ``log_dir``.
-
-        Args:
-            log_dir: folder of the event files.
-            start_step: optimiser steps already done. Older files stay, but TensorBoard hides their events after this
-                step (with 0: all), because the run writes them again.
-        """
         # An event at purge_step itself is purged: the first step that will be written again.
         purge_step = start_step + 1 if start_step > 0 else 0
-        self._writer = SummaryWriter(str(log_dir), purge_step=purge_step)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(log_dir), purge_step=purge_step)
 
     def write_train(self, row: JsonRow) -> None:
         """Write the numbers of a train row; None becomes NaN."""
@@ -38,9 +37,9 @@ class EventFiles:
         self._write_scalars("eval_per_class", row.per_class, step=row.step)
         for i, picture in enumerate(row.pictures):
             self._writer.add_image(f"eval/pictures/{i}", picture, row.step, dataformats="HWC")
-        if row.scores is not None and row.scores.size > 0:
+        if row.scores is not None and row.scores.size > 0:  # SummaryWriter refuses an empty histogram
             bins = np.linspace(0.0, 1.0, NUM_SCORE_BINS + 1)
-            self._writer.add_histogram("eval/scores", np.clip(row.scores, 0.0, 1.0), row.step, bins=bins)
+            self._writer.add_histogram("eval/scores", row.scores, row.step, bins=bins)
         self._writer.flush()
 
     def close(self) -> None:

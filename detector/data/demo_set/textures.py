@@ -1,0 +1,136 @@
+"""Colours and textures: what fills a stencil, and backgrounds.
+
+A texture is a pattern of mean 0 and standard deviation 1 over its stencil, times a contrast, around a middle colour.
+Two shapes filled with the same contrast and middle colour therefore have the same mean and variance in every channel,
+whatever their pattern.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from detector.data.demo_set.shapes import SUPERSAMPLING, Stencil
+
+Image = npt.NDArray[np.float32]
+"""[H, W, 3] RGB in [0, 255], not yet rounded."""
+
+Pattern = Literal["shaded", "striped", "checkered", "speckled"]
+
+MIN_CONTRAST: Final = 65.0
+"""RGB distance between an object's middle colour and the mean of what it covers; keeps every object discernible."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """How a stencil is coloured.
+
+    Attributes:
+        pattern: the texture.
+        colour: [3] RGB mean.
+        amplitude: [3] RGB standard deviation (with a sign: channels may vary against each other).
+        cell: width of one stripe in pixels.
+        angle: direction of the texture in radians.
+        phase: [2] offset of the texture in cells.
+    """
+
+    pattern: Pattern
+    colour: npt.NDArray[np.float64]
+    amplitude: npt.NDArray[np.float64]
+    cell: float
+    angle: float
+    phase: npt.NDArray[np.float64]
+
+
+def random_fill(rng: np.random.Generator, pattern: Pattern, *, size: float, behind: npt.NDArray[np.float64]) -> Fill:
+    """Draw a fill; the draws and their distribution are the same for every pattern but for the amplitude.
+
+    Args:
+        rng: source of all randomness.
+        pattern: the texture.
+        size: square root of the shape's area in pixels; textures scale with it.
+        behind: [3] mean colour of what the shape will cover.
+    """
+    colour = rng.uniform(60, 195, 3)
+    for _ in range(12):
+        if np.linalg.norm(colour - behind) >= MIN_CONTRAST:
+            break
+        colour = rng.uniform(60, 195, 3)
+    strong = pattern in ("striped", "checkered")
+    tone = rng.uniform(36, 50) if strong else rng.uniform(4, 12)
+    amplitude = tone * rng.choice([-1.0, 1.0]) * rng.uniform(0.75, 1.1, 3)
+    cell = float(np.clip(size * rng.uniform(0.15, 0.22), 2.8, 10.0))
+    return Fill(pattern, colour, amplitude, cell, rng.uniform(0, np.pi), rng.uniform(0, 2, 2))
+
+
+def paint(stencil: Stencil, fill: Fill, rng: np.random.Generator) -> Image:
+    """Return the [h, w, 3] colours of a stencil's window (its alpha is not applied)."""
+    pattern = _standardised(_pattern(stencil, fill, rng), stencil.alpha)
+    return np.asarray(fill.colour + pattern[..., None] * fill.amplitude, np.float32)
+
+
+def _pattern(stencil: Stencil, fill: Fill, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    height, width = stencil.alpha.shape
+    if fill.pattern == "speckled":
+        return value_noise(rng, (height, width), cell=max(2.0, fill.cell))
+    if fill.pattern == "shaded":
+        ys, xs = np.mgrid[:height, :width]
+        return np.asarray(xs * np.cos(fill.angle) + ys * np.sin(fill.angle), np.float32)
+    ys, xs = np.mgrid[: height * SUPERSAMPLING, : width * SUPERSAMPLING] / SUPERSAMPLING
+    # Checks of sqrt(2) stripe widths have their main frequency where the stripes have theirs, so that blur and JPEG
+    # take as much contrast from the one as from the other.
+    cell = fill.cell * np.sqrt(2) if fill.pattern == "checkered" else fill.cell
+    along = np.floor((xs * np.cos(fill.angle) + ys * np.sin(fill.angle)) / cell + fill.phase[0])
+    across = np.floor((ys * np.cos(fill.angle) - xs * np.sin(fill.angle)) / cell + fill.phase[1])
+    tiles = (along if fill.pattern == "striped" else along + across) % 2
+    return np.asarray(cv2.resize(tiles.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA))
+
+
+def _standardised(pattern: npt.NDArray[np.float32], weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    total = max(float(weights.sum()), 1e-6)
+    centred = pattern - float((pattern * weights).sum()) / total
+    deviation = np.sqrt(float((centred**2 * weights).sum()) / total)
+    return np.asarray(centred / max(deviation, 1e-6), np.float32)
+
+
+def value_noise(rng: np.random.Generator, size: tuple[int, int], *, cell: float) -> npt.NDArray[np.float32]:
+    """Return [H, W] smooth noise of variance about 1 whose bumps are ``cell`` pixels wide."""
+    height, width = size
+    grid = rng.standard_normal((int(height / cell) + 3, int(width / cell) + 3), dtype=np.float32)
+    large = cv2.resize(grid, (round(grid.shape[1] * cell), round(grid.shape[0] * cell)), interpolation=cv2.INTER_CUBIC)
+    top, left = rng.integers(0, max(1, int(cell)), 2)
+    return np.asarray(large[top : top + height, left : left + width])
+
+
+def background(rng: np.random.Generator, size: tuple[int, int]) -> Image:
+    """Return a textured background: up to three regions, each with its own colour, noise, gradient and pattern."""
+    image = _material(rng, size)
+    height, width = size
+    for _ in range(rng.integers(0, 3)):
+        angle = rng.uniform(0, 2 * np.pi)
+        ys, xs = np.mgrid[:height, :width]
+        distance = (xs - rng.uniform(0.2, 0.8) * width) * np.cos(angle)
+        distance = distance + (ys - rng.uniform(0.2, 0.8) * height) * np.sin(angle)
+        share = np.clip(distance / rng.uniform(1, 12) + 0.5, 0, 1)[..., None]
+        image = image * (1 - share) + _material(rng, size) * share
+    return np.asarray(image, np.float32)
+
+
+def _material(rng: np.random.Generator, size: tuple[int, int]) -> Image:
+    height, width = size
+    ys, xs = np.mgrid[:height, :width].astype(np.float32)
+    noise = np.zeros(size, np.float32)
+    for cell in (64, 24, 9, 4):
+        noise += value_noise(rng, size, cell=cell) * np.float32(rng.uniform(0.2, 1.0) * cell**0.25)
+    noise *= np.float32(rng.uniform(5, 13) / max(float(noise.std()), 1e-6))
+    angle, period = rng.uniform(0, np.pi), rng.uniform(5, 20)
+    wave = np.sin((xs * np.cos(angle) + ys * np.sin(angle)) * (2 * np.pi / period))
+    if rng.random() < 0.5:
+        wave = wave * np.sin((ys * np.cos(angle) - xs * np.sin(angle)) * (2 * np.pi / period))
+    strength = rng.uniform(3, 10) if rng.random() < 0.5 else 0.0
+    ramp = (xs / width - 0.5) * rng.uniform(-45, 45) + (ys / height - 0.5) * rng.uniform(-45, 45)
+    tint = value_noise(rng, size, cell=48)[..., None] * rng.uniform(-8, 8, 3)
+    grey = noise + wave * strength + ramp
+    return np.asarray(rng.uniform(50, 205, 3) + grey[..., None] * rng.uniform(0.8, 1.2, 3) + tint, np.float32)

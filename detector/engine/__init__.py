@@ -1,0 +1,1 @@
+"""The train loop, the evaluation loop, and everything that they keep between steps."""

@@ -1,0 +1,116 @@
+"""Non-finite steps: noticed on the device at once, told to the user one step late."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+MAX_IN_A_ROW = 20
+"""Non-finite steps in a row after which a run stops: nothing has moved since the first, so nothing will."""
+
+
+class DivergedError(Exception):
+    """Too many non-finite steps in a row; the weights are those before the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    step: int
+    flags: Tensor
+    image_ids: tuple[int, ...]
+    ready: "torch.cuda.Event | None"
+
+
+class NonfiniteGuard:
+    """Reads each step's verdict when the next step has been launched, so that the GPU never waits for the host.
+
+    Args:
+        ignore_gradients: True with a loss scaler, whose gradients overflow while it looks for its scale.
+    """
+
+    def __init__(self, *, ignore_gradients: bool = False) -> None:
+        """See the class."""
+        self.num_skipped = 0
+        self._in_a_row = 0
+        self._ignore_gradients = ignore_gradients
+        self._pending: _Pending | None = None
+
+    def watch(self, step: int, loss: Tensor, grad_norm: Tensor, image_ids: Sequence[int]) -> tuple[Tensor, str | None]:
+        """Judge a step on the device, and read the verdict on the step before.
+
+        Args:
+            step: number of this step, from 1.
+            loss: its loss, 0-dim.
+            grad_norm: its gradient norm, 0-dim.
+            image_ids: its images.
+
+        Returns:
+            ``ok``, 0-dim bool on the device: whether the update may happen; and a message if the step before was
+            skipped.
+
+        Raises:
+            DivergedError: after ``MAX_IN_A_ROW`` such steps.
+        """
+        message = self.read()
+        flags = torch.stack((loss.detach().isfinite(), grad_norm.isfinite()))
+        if flags.is_cuda:
+            host = torch.empty(2, dtype=torch.bool, pin_memory=True).copy_(flags, non_blocking=True)
+            ready = torch.cuda.Event()
+            ready.record()
+            self._pending = _Pending(step, host, tuple(image_ids), ready)
+        else:
+            self._pending = _Pending(step, flags, tuple(image_ids), None)
+        return flags.all(), message
+
+    def read(self) -> str | None:
+        """Read the verdict that is pending, and return a message if that step was skipped."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return None
+        if pending.ready is not None:
+            pending.ready.synchronize()
+        finite_loss, finite_gradients = pending.flags.tolist()
+        if finite_loss and (finite_gradients or self._ignore_gradients):
+            self._in_a_row = 0
+            return None
+        self.num_skipped += 1
+        self._in_a_row += 1
+        what = "gradient" if finite_loss else "loss"
+        message = (
+            f"step {pending.step}: the {what} is not finite; the step was skipped and nothing moved. "
+            f"Image ids: {list(pending.image_ids)}"
+        )
+        if self._in_a_row >= MAX_IN_A_ROW:
+            raise DivergedError(
+                f"{message}\nThis was step {self._in_a_row} in a row: training has diverged. The last checkpoint is "
+                "intact. Lower optimizer.lr, lengthen schedule.warmup_steps or set optimizer.clip_grad_norm"
+            )
+        return message
+
+
+class BatchNormSnapshot:
+    """Batch-norm statistics before a step, to be put back if the step is skipped: the forward pass moves them.
+
+    Args:
+        model: network; nothing is kept if it has no trained batch norm.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """See the class."""
+        self._buffers = [
+            buffer
+            for module in model.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm)
+            for buffer in module.buffers()
+        ]
+        self._saved: list[Tensor] = []
+
+    def take(self) -> None:
+        """Keep the statistics as they are."""
+        self._saved = [buffer.clone() for buffer in self._buffers]
+
+    def restore_unless(self, ok: Tensor) -> None:
+        """Put the kept statistics back unless ``ok`` (0-dim bool on the device) holds; the host does not read it."""
+        for buffer, saved in zip(self._buffers, self._saved, strict=True):
+            buffer.copy_(torch.where(ok, buffer, saved))

@@ -1,0 +1,85 @@
+"""The processes of one run: alone, or started by ``torchrun``."""
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+TIMEOUT = timedelta(minutes=30)
+"""How long a process waits for the others; scoring a large set on one of them takes minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Who this process is. Methods do nothing where it is alone.
+
+    Attributes:
+        rank: number of this process, 0 ... num_processes - 1.
+        num_processes: of the run, over all machines.
+        local_rank: number of this process on its machine.
+    """
+
+    rank: int = 0
+    num_processes: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Return the sum of ``tensor`` over all processes; on a GPU without waiting for it."""
+        if self.num_processes > 1:
+            tensor = tensor.clone()
+            dist.all_reduce(tensor)
+        return tensor
+
+    def any(self, flag: bool) -> bool:
+        """Return whether ``flag`` is set in any process."""
+        if self.num_processes == 1:
+            return flag
+        flags: list[Any] = [None] * self.num_processes
+        dist.all_gather_object(flags, flag)
+        return any(flags)
+
+    def gather(self, value: Any) -> list[Any] | None:  # noqa: ANN401
+        """Return every process's ``value`` in the order of ranks on the main process, None on the others."""
+        if self.num_processes == 1:
+            return [value]
+        values: list[Any] | None = [None] * self.num_processes if self.is_main else None
+        dist.gather_object(value, values)
+        return values
+
+    def broadcast(self, value: Any) -> Any:  # noqa: ANN401
+        """Return the main process's ``value`` everywhere."""
+        if self.num_processes == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values)
+        return values[0]
+
+    def close(self) -> None:
+        """Leave the process group."""
+        if self.num_processes > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def processes_from_environment() -> Processes:
+    """Return who ``torchrun`` says this process is; alone without it."""
+    return Processes(
+        rank=int(os.environ.get("RANK", "0")),
+        num_processes=int(os.environ.get("WORLD_SIZE", "1")),
+        local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+    )
+
+
+def join_processes(processes: Processes, device: torch.device) -> None:
+    """Meet the other processes: NCCL between GPUs (gloo for what lies on the CPU), gloo else."""
+    if processes.num_processes > 1 and not dist.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=TIMEOUT)
