@@ -11,8 +11,8 @@ from detector.telemetry.lines import format_duration, format_train_line
 
 ROW = TrainRow(
     step=120, epoch=2.4, loss=0.65123, loss_cls=0.41234, loss_box=0.23889, loss_cls_fg=0.3, loss_cls_bg=0.1,
-    fg_share=0.75, num_foreground=312.0, num_background=9000.0, num_ignored=40.0, lr=0.01, grad_norm=3.214, data_seconds=0.05,
-    step_seconds=0.2, images_per_second=40.0,
+    fg_share=0.75, num_foreground=312.0, num_background=9000.0, num_ignored=40.0, lr=0.01, grad_norm=3.214,
+    data_seconds=0.05, step_seconds=0.2, images_per_second=40.0,
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from detector.data.demo_set.textures import Image
 NO_OBJECT: Final = 0
 """Owner of pixels that show the background or a distractor."""
 
-MIN_VISIBLE: Final = 0.45
+MIN_VISIBLE: Final = 0.5
 """Share of an object's area that stays visible; nothing is placed where it would hide more."""
 
 MIN_VISIBLE_SIDE: Final = 7

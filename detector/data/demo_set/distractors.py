@@ -12,6 +12,9 @@ STROKES: Final = ("arc", "line", "writing")
 SOLIDS: Final = ("bar", "blob", "half_disc", "corner_piece", "crescent", "plain_disc", "hexagon")
 MAX_TRIES: Final = 6
 
+ROUND_BELOW: Final = 28.0
+"""Blobs and hexagons smaller than this, in pixels, cannot be told from a disc."""
+
 
 def add_distractor(
     canvas: Canvas,
@@ -35,15 +38,16 @@ def add_distractor(
         name = str(rng.choice(STROKES if rng.random() < 0.35 else SOLIDS))
         stencil = _strokes(rng, name, (x, y), size) if name in STROKES else _solid(rng, name, (x, y), size)
         if canvas.accepts(stencil, is_object=False):
-            fill = random_fill(rng, _pattern(rng, name), size=size, behind=canvas.mean_colour(stencil))
+            fill = random_fill(rng, _pattern(rng, name, size), size=size, behind=canvas.mean_colour(stencil))
             canvas.paint(stencil, paint(stencil, fill, rng))
             return
 
 
-def _pattern(rng: np.random.Generator, name: str) -> Pattern:
-    """Draw a pattern; a disc must not become one of the textured classes."""
+def _pattern(rng: np.random.Generator, name: str, size: float) -> Pattern:
+    """Draw a pattern, but none that would make the distractor look like one of the textured discs."""
+    looks_like_disc = name == "plain_disc" or (name in ("blob", "hexagon") and size < ROUND_BELOW)
     patterns: tuple[Pattern, ...] = ("shaded", "speckled", "striped", "checkered")
-    return patterns[int(rng.integers(2 if name == "plain_disc" or name in STROKES else 4))]
+    return patterns[int(rng.integers(2 if looks_like_disc or name in STROKES else 4))]
 
 
 def _solid(rng: np.random.Generator, name: str, centre: tuple[float, float], size: float) -> shapes.Stencil:

@@ -104,7 +104,7 @@ def draw_scene(rng: np.random.Generator) -> Scene:
 def object_size(rng: np.random.Generator, class_index: int) -> float:
     """Draw an object's nominal size (square root of its area) in pixels; textured classes need a few pixels more."""
     textured = OUTLINES[CLASS_NAMES[class_index]][1] != "shaded"
-    if rng.random() < 0.45:
+    if rng.random() < 0.42:
         return float(rng.uniform(16, 20.5) if textured else rng.uniform(10.5, 16))
     return float(np.exp(rng.uniform(np.log(18), np.log(70))))
 
@@ -153,19 +153,17 @@ def _paint_object(
     canvas.paint(stencil, paint(stencil, fill, rng), owner)
 
 
-def _random_centre(
-    canvas: Canvas, rng: np.random.Generator, size: float, placed: list[_Placed]
-) -> tuple[float, float]:
+def _random_centre(canvas: Canvas, rng: np.random.Generator, size: float, placed: list[_Placed]) -> tuple[float, float]:
     """Draw a centre: mostly anywhere, sometimes across the border or over another object."""
     height, width = canvas.owners.shape
     x, y = rng.uniform(size / 2, width - size / 2), rng.uniform(size / 2, height - size / 2)
     mode = rng.random()
-    if mode < 0.12:
+    if mode < 0.08:
         depth = rng.uniform(-0.05, 0.4) * size
         side = rng.integers(0, 4)
         x = (depth, width - depth, x, x)[side]
         y = (y, y, depth, height - depth)[side]
-    elif mode < 0.30 and placed:
+    elif mode < 0.18 and placed:
         other = placed[rng.integers(len(placed))]
         distance = rng.uniform(0.45, 0.9) * (size + other.size) / 2
         angle = rng.uniform(0, 2 * np.pi)
@@ -196,7 +194,7 @@ def _add_crowd(canvas: Canvas, rng: np.random.Generator, owner: int) -> list[int
 
 def _add_occluders(canvas: Canvas, rng: np.random.Generator, placed: list[_Placed]) -> None:
     for item in placed:
-        if rng.random() < 0.15:
+        if rng.random() < 0.10:
             angle = rng.uniform(0, 2 * np.pi)
             distance = 0.45 * item.size
             centre = (item.centre[0] + distance * np.cos(angle), item.centre[1] + distance * np.sin(angle))

@@ -111,7 +111,7 @@ def crescent() -> Points:
 
 def bar(rng: np.random.Generator) -> Points:
     """Return a rectangle of area 1, three to six times as long as wide."""
-    return square() * np.array([[1.0, 0.0], [0.0, 1.0]]).sum(axis=0) * np.array([1.0, 1.0 / rng.uniform(3, 6)])
+    return unit_area(square() * np.array([rng.uniform(3, 6), 1.0]))
 
 
 def blob(rng: np.random.Generator) -> Points:

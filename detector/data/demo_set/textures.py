@@ -5,6 +5,7 @@ Two shapes filled with the same contrast and middle colour therefore have the sa
 whatever their pattern.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -62,13 +63,13 @@ def random_fill(rng: np.random.Generator, pattern: Pattern, *, size: float, behi
     tone = rng.uniform(36, 50) if strong else rng.uniform(4, 12)
     amplitude = tone * rng.choice([-1.0, 1.0]) * rng.uniform(0.75, 1.1, 3)
     cell = float(np.clip(size * rng.uniform(0.15, 0.22), 2.8, 10.0))
-    return Fill(pattern, colour, amplitude, cell, rng.uniform(0, np.pi), rng.uniform(0, 2, 2))
+    return Fill(pattern, colour, amplitude, cell, rng.uniform(0, math.pi), rng.uniform(0, 2, 2))
 
 
 def paint(stencil: Stencil, fill: Fill, rng: np.random.Generator) -> Image:
     """Return the [h, w, 3] colours of a stencil's window (its alpha is not applied)."""
     pattern = _standardised(_pattern(stencil, fill, rng), stencil.alpha)
-    return np.asarray(fill.colour + pattern[..., None] * fill.amplitude, np.float32)
+    return fill.colour.astype(np.float32) + pattern[..., None] * fill.amplitude.astype(np.float32)
 
 
 def _pattern(stencil: Stencil, fill: Fill, rng: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -76,16 +77,17 @@ def _pattern(stencil: Stencil, fill: Fill, rng: np.random.Generator) -> npt.NDAr
     if fill.pattern == "speckled":
         return value_noise(rng, (height, width), cell=max(2.0, fill.cell))
     if fill.pattern == "shaded":
-        ys, xs = np.mgrid[:height, :width]
-        return np.asarray(xs * np.cos(fill.angle) + ys * np.sin(fill.angle), np.float32)
-    ys, xs = np.mgrid[: height * SUPERSAMPLING, : width * SUPERSAMPLING] / SUPERSAMPLING
+        return _rotated_grid((height, width), fill.angle)[0]
     # Checks of sqrt(2) stripe widths have their main frequency where the stripes have theirs, so that blur and JPEG
     # take as much contrast from the one as from the other.
-    cell = fill.cell * np.sqrt(2) if fill.pattern == "checkered" else fill.cell
-    along = np.floor((xs * np.cos(fill.angle) + ys * np.sin(fill.angle)) / cell + fill.phase[0])
-    across = np.floor((ys * np.cos(fill.angle) - xs * np.sin(fill.angle)) / cell + fill.phase[1])
-    tiles = (along if fill.pattern == "striped" else along + across) % 2
-    return np.asarray(cv2.resize(tiles.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA))
+    cell = fill.cell * math.sqrt(2) if fill.pattern == "checkered" else fill.cell
+    fine_size = (height * SUPERSAMPLING, width * SUPERSAMPLING)
+    along, across = _rotated_grid(fine_size, fill.angle, step=1 / (SUPERSAMPLING * cell))
+    tiles = np.floor(along + float(fill.phase[0])).astype(np.int32)
+    if fill.pattern == "checkered":
+        tiles += np.floor(across + float(fill.phase[1])).astype(np.int32)
+    fine = (tiles & 1).astype(np.float32)
+    return np.asarray(cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA))
 
 
 def _standardised(pattern: npt.NDArray[np.float32], weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -109,28 +111,39 @@ def background(rng: np.random.Generator, size: tuple[int, int]) -> Image:
     image = _material(rng, size)
     height, width = size
     for _ in range(rng.integers(0, 3)):
-        angle = rng.uniform(0, 2 * np.pi)
-        ys, xs = np.mgrid[:height, :width]
-        distance = (xs - rng.uniform(0.2, 0.8) * width) * np.cos(angle)
-        distance = distance + (ys - rng.uniform(0.2, 0.8) * height) * np.sin(angle)
-        share = np.clip(distance / rng.uniform(1, 12) + 0.5, 0, 1)[..., None]
-        image = image * (1 - share) + _material(rng, size) * share
-    return np.asarray(image, np.float32)
+        middle = (rng.uniform(0.2, 0.8) * width, rng.uniform(0.2, 0.8) * height)
+        along, _ = _rotated_grid(size, rng.uniform(0, 2 * math.pi), through=middle)
+        share = np.clip(along / rng.uniform(1, 12) + 0.5, 0, 1)[..., None]
+        image += (_material(rng, size) - image) * share
+    return image
 
 
 def _material(rng: np.random.Generator, size: tuple[int, int]) -> Image:
-    height, width = size
-    ys, xs = np.mgrid[:height, :width].astype(np.float32)
-    noise = np.zeros(size, np.float32)
+    grey = np.zeros(size, np.float32)
     for cell in (64, 24, 9, 4):
-        noise += value_noise(rng, size, cell=cell) * np.float32(rng.uniform(0.2, 1.0) * cell**0.25)
-    noise *= np.float32(rng.uniform(5, 13) / max(float(noise.std()), 1e-6))
-    angle, period = rng.uniform(0, np.pi), rng.uniform(5, 20)
-    wave = np.sin((xs * np.cos(angle) + ys * np.sin(angle)) * (2 * np.pi / period))
+        grey += value_noise(rng, size, cell=cell) * (rng.uniform(0.2, 1.0) * cell**0.25)
+    grey *= rng.uniform(5, 13) / max(float(grey.std()), 1e-6)
     if rng.random() < 0.5:
-        wave = wave * np.sin((ys * np.cos(angle) - xs * np.sin(angle)) * (2 * np.pi / period))
-    strength = rng.uniform(3, 10) if rng.random() < 0.5 else 0.0
-    ramp = (xs / width - 0.5) * rng.uniform(-45, 45) + (ys / height - 0.5) * rng.uniform(-45, 45)
-    tint = value_noise(rng, size, cell=48)[..., None] * rng.uniform(-8, 8, 3)
-    grey = noise + wave * strength + ramp
-    return np.asarray(rng.uniform(50, 205, 3) + grey[..., None] * rng.uniform(0.8, 1.2, 3) + tint, np.float32)
+        along, across = _rotated_grid(size, rng.uniform(0, math.pi))
+        frequency = 2 * math.pi / rng.uniform(5, 20)
+        wave = np.sin(along * frequency)
+        if rng.random() < 0.5:
+            wave *= np.sin(across * frequency)
+        grey += wave * rng.uniform(3, 10)
+    grey += np.linspace(-1, 1, size[0], dtype=np.float32)[:, None] * rng.uniform(-22, 22)
+    grey += np.linspace(-1, 1, size[1], dtype=np.float32) * rng.uniform(-22, 22)
+    tint = value_noise(rng, size, cell=48)[..., None] * rng.uniform(-8, 8, 3).astype(np.float32)
+    image = grey[..., None] * rng.uniform(0.8, 1.2, 3).astype(np.float32)
+    image += tint
+    image += rng.uniform(50, 205, 3).astype(np.float32)
+    return image
+
+
+def _rotated_grid(
+    size: tuple[int, int], angle: float, *, through: tuple[float, float] = (0.0, 0.0), step: float = 1.0
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return [H, W] coordinates along and across a direction, 0 at the (x, y) ``through``; pixels are ``step`` apart."""
+    xs = np.arange(size[1], dtype=np.float32) * step - float(through[0])
+    ys = np.arange(size[0], dtype=np.float32)[:, None] * step - float(through[1])
+    cos, sin = math.cos(angle), math.sin(angle)
+    return xs * cos + ys * sin, ys * cos - xs * sin

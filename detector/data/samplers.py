@@ -1,0 +1,267 @@
+"""Which images make up which batch: pure functions of the seed and the step, so nothing needs to be saved.
+
+Letters: I images of the dataset, B images of one optimiser step over all processes and micro-batches.
+"""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from detector.data.padding import Padding
+from detector.data.resize import resized_size
+from detector.errors import UserError
+from detector.structures import Size
+
+# Streams of random numbers besides the augmentation's, which is seeded with (seed, position) alone.
+_ORDER, _SHORT_SIDE = 1, 2
+
+
+class SampleKey(NamedTuple):
+    """What a loader worker needs to know to make one sample.
+
+    Attributes:
+        index: row of the dataset, in [0, I).
+        position: number of the sample since step 0, counted over all processes; it seeds the augmentation.
+        short_side: target of the resize in pixels.
+        padded_size: planned (height, width) of the batch.
+    """
+
+    index: int
+    position: int
+    short_side: int
+    padded_size: Size
+
+
+def split_batch(batch_size: int, images_per_forward: int | None, num_processes: int) -> tuple[int, int]:
+    """Divide the images of one optimiser step among processes and micro-batches.
+
+    Args:
+        batch_size: images of one step over everything.
+        images_per_forward: images that one process forwards at once; None = ``batch_size / num_processes``.
+        num_processes: number of processes.
+
+    Returns:
+        ``(images_per_forward, num_micro_batches)`` of one process.
+
+    Raises:
+        UserError: the numbers do not divide.
+    """
+    if batch_size % num_processes:
+        raise UserError(
+            f"data.batch_size: {batch_size} images cannot be shared equally by {num_processes} processes; "
+            f"choose a multiple of {num_processes}"
+        )
+    share = batch_size // num_processes
+    if images_per_forward is None:
+        return share, 1
+    if share % images_per_forward:
+        raise UserError(
+            f"data.images_per_forward: {images_per_forward} does not divide the {share} images that each of "
+            f"{num_processes} process(es) gets of data.batch_size = {batch_size}"
+        )
+    return images_per_forward, share // images_per_forward
+
+
+class TrainSampler(Sampler[list[SampleKey]]):
+    """Endless micro-batches of one process, every one a pure function of (seed, sizes, batch_size, step).
+
+    Epoch e is a permutation of the images from (seed, e). Without aspect grouping the permutations, one after the
+    other, are cut into batches. With it (as in detectron2) they are dealt into two bins, portrait (height > width) and
+    the rest; a bin that holds B images becomes the next batch, and what is left in a bin at the end of an epoch is
+    carried into the next. So every image is *dealt* exactly once an epoch, and *used* once an epoch up to that carry of
+    fewer than B images per bin; no image is ever dropped or favoured.
+
+    All processes build the same global batch; process r's micro-batch m takes its slots from
+    ``r * B / num_processes + m * images_per_forward`` on, and all of them are padded to the shape of the global batch.
+    Iterating starts at ``start_step`` every time.
+
+    Args:
+        sizes: [I, 2] (height, width) of the annotated images in pixels.
+        batch_size: B.
+        seed: non-negative seed of the order and of the short sides.
+        short_sides: one of these is drawn per sample, from (seed, position).
+        max_side: limit of the longer side in pixels.
+        padding: rule of the padded shape.
+        aspect_grouping: whether only images of one orientation share a batch.
+        images_per_forward: images of one micro-batch; None = B / num_processes.
+        rank: this process, in [0, num_processes).
+        num_processes: number of processes.
+        start_step: the first step to yield, 0 for a new run.
+
+    Raises:
+        UserError: the batch does not divide among processes and micro-batches, or there are no images.
+    """
+
+    def __init__(
+        self,
+        sizes: Tensor,
+        *,
+        batch_size: int,
+        seed: int,
+        short_sides: tuple[int, ...],
+        max_side: int,
+        padding: Padding,
+        aspect_grouping: bool = True,
+        images_per_forward: int | None = None,
+        rank: int = 0,
+        num_processes: int = 1,
+        start_step: int = 0,
+    ) -> None:
+        if len(sizes) == 0:
+            raise UserError("data.train: the annotation file has no images, so there is nothing to learn from")
+        self.images_per_forward, self.num_micro_batches = split_batch(batch_size, images_per_forward, num_processes)
+        self._sizes = _as_array(sizes)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._short_sides = short_sides
+        self._max_side = max_side
+        self._padding = padding
+        self._first_slot = rank * (batch_size // num_processes)
+        self._start_step = start_step
+        portrait = self._sizes[:, 0] > self._sizes[:, 1]
+        group_of = portrait if aspect_grouping else np.zeros_like(portrait)
+        self._order = _GroupedOrder(group_of, batch_size, seed)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        step = self._start_step
+        while True:
+            keys = self.global_batch(step)
+            for micro_batch in range(self.num_micro_batches):
+                first = self._first_slot + micro_batch * self.images_per_forward
+                yield keys[first : first + self.images_per_forward]
+            step += 1
+
+    def global_batch(self, step: int) -> list[SampleKey]:
+        """Return the B samples of a step over all processes and micro-batches."""
+        indices = self._order.batch(step).tolist()
+        positions = range(step * self._batch_size, (step + 1) * self._batch_size)
+        short_sides = [self._short_side(position) for position in positions]
+        sizes = [
+            resized_size((int(self._sizes[index, 0]), int(self._sizes[index, 1])), short_side, self._max_side)
+            for index, short_side in zip(indices, short_sides, strict=True)
+        ]
+        padded_size = self._padding.padded(sizes)
+        return [
+            SampleKey(index, position, short_side, padded_size)
+            for index, position, short_side in zip(indices, positions, short_sides, strict=True)
+        ]
+
+    def _short_side(self, position: int) -> int:
+        if len(self._short_sides) == 1:
+            return self._short_sides[0]
+        generator = np.random.default_rng((self._seed, position, _SHORT_SIDE))
+        return self._short_sides[int(generator.integers(len(self._short_sides)))]
+
+
+class EvalSampler(Sampler[list[SampleKey]]):
+    """Batches that cover every image exactly once over the processes; only equal padded shapes share a batch.
+
+    An image is therefore padded the same whatever the batch size and the number of processes are. Largest shapes come
+    first, so that a batch too large for the memory fails at once. The last batch of a shape may be short, and one
+    process may get one batch more than another.
+
+    Args:
+        sizes: [I, 2] (height, width) of the annotated images in pixels; I may be 0.
+        short_side: target of the resize in pixels.
+        max_side: limit of the longer side in pixels.
+        padding: rule of the padded shape.
+        batch_size: images that one process forwards at once.
+        rank: this process, in [0, num_processes).
+        num_processes: number of processes.
+
+    Raises:
+        UserError: an image fits in no bucket.
+    """
+
+    def __init__(
+        self,
+        sizes: Tensor,
+        *,
+        short_side: int,
+        max_side: int,
+        padding: Padding,
+        batch_size: int,
+        rank: int = 0,
+        num_processes: int = 1,
+    ) -> None:
+        by_shape: dict[Size, list[SampleKey]] = defaultdict(list)
+        for index, (height, width) in enumerate(_as_array(sizes).tolist()):
+            shape = padding.padded([resized_size((height, width), short_side, max_side)])
+            by_shape[shape].append(SampleKey(index, index, short_side, shape))
+        largest_first = sorted(by_shape, key=lambda shape: (-shape[0] * shape[1], shape))
+        batches = [
+            by_shape[shape][first : first + batch_size]
+            for shape in largest_first
+            for first in range(0, len(by_shape[shape]), batch_size)
+        ]
+        self._batches = batches[rank::num_processes]
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        return iter(self._batches)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+
+class _GroupedOrder:
+    """The endless sequence of global batches, computed an epoch at a time and entered at any step.
+
+    The images of group g, in the order dealt, form one endless stream: n_g of them an epoch. Its batch j is
+    ``stream[j * B : (j + 1) * B]`` and is complete when its last image is dealt. Hence epoch e completes the batches
+    ``e * n_g // B`` up to ``(e + 1) * n_g // B`` of each group, and the number of steps before any epoch is known
+    without dealing it.
+    """
+
+    def __init__(self, group_of: npt.NDArray[np.bool_], batch_size: int, seed: int) -> None:
+        self._group_of = group_of
+        self._groups = [(group, int(count)) for group, count in zip(*np.unique(group_of, return_counts=True), strict=True)]
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = -1
+        self._batches: npt.NDArray[np.int64] = np.empty((0, batch_size), dtype=np.int64)
+
+    def batch(self, step: int) -> npt.NDArray[np.int64]:
+        """[B] dataset rows of a step."""
+        # Every group leaves fewer than B images waiting, so the step is complete by this epoch.
+        last = (step + 1 + len(self._groups)) * self._batch_size // len(self._group_of) + 1
+        epoch = bisect_right(range(last + 1), step, key=self._steps_before) - 1
+        if epoch != self._epoch:
+            self._epoch, self._batches = epoch, self._complete(epoch)
+        return self._batches[step - self._steps_before(epoch)]
+
+    def _steps_before(self, epoch: int) -> int:
+        return sum(epoch * count // self._batch_size for _, count in self._groups)
+
+    def _complete(self, epoch: int) -> npt.NDArray[np.int64]:
+        """[S, B] batches that are completed in an epoch, in the order of their completion."""
+        size = self._batch_size
+        batches, completed_at = [], []
+        dealt = self._deal(epoch)
+        for group, count in self._groups:
+            first, stop = epoch * count // size, (epoch + 1) * count // size
+            if first == stop:
+                continue
+            first_epoch = first * size // count  # the carry may be older than one epoch where the group is small
+            streams = [self._deal(e) if e != epoch else dealt for e in range(first_epoch, epoch + 1)]
+            stream = np.concatenate([images[self._group_of[images] == group] for images in streams])
+            skipped = first * size - first_epoch * count
+            batches.append(stream[skipped : skipped + (stop - first) * size].reshape(-1, size))
+            places = np.flatnonzero(self._group_of[dealt] == group)
+            completed_at.append(places[np.arange(first + 1, stop + 1) * size - 1 - epoch * count])
+        return np.concatenate(batches)[np.argsort(np.concatenate(completed_at))]
+
+    def _deal(self, epoch: int) -> npt.NDArray[np.int64]:
+        """[I] permutation of the dataset rows."""
+        return np.random.default_rng((self._seed, epoch, _ORDER)).permutation(len(self._group_of))
+
+
+def _as_array(sizes: Tensor) -> npt.NDArray[np.int64]:
+    array: npt.NDArray[np.int64] = sizes.to(torch.int64).numpy()
+    return array

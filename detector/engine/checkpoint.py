@@ -1,0 +1,127 @@
+"""Checkpoint files: written whole or not at all, checked when read, and never executed."""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from detector.errors import UserError
+
+FORMAT: Final = "retina-detector checkpoint"
+VERSION: Final = 1
+
+_STEP_FILE = re.compile(r"step-(\d{8})\.pt")
+
+
+def save_checkpoint(folder: Path, content: Mapping[str, Any], *, step: int, is_best: bool, keep: int) -> Path:
+    """Write ``step-NNNNNNNN.pt`` and point ``last.pt`` (and ``best.pt``) to it.
+
+    Each file is written under a temporary name, flushed to the disk and renamed, and has its SHA-256 beside it
+    (``NAME.sha256``, to be checked by ``sha256sum -c`` too). ``last`` and ``best`` are hard links where the file system
+    has them.
+
+    Args:
+        folder: ``checkpoints`` of the run folder; made if missing.
+        content: tensors and plain values.
+        step: optimiser steps done.
+        is_best: whether ``best.pt`` becomes this one.
+        keep: how many ``step-*.pt`` files stay; older ones are removed.
+
+    Returns:
+        The step's file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"step-{step:08d}.pt"
+    temporary = path.with_suffix(".pt.tmp")
+    with temporary.open("wb") as file:
+        torch.save({"format": FORMAT, "version": VERSION, **content}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    digest = _sha256(temporary)
+    temporary.replace(path)
+    _write_digest(path, digest)
+    for name in ["last", *(["best"] if is_best else [])]:
+        _link(path, folder / f"{name}.pt")
+        _write_digest(folder / f"{name}.pt", digest)
+    for old in step_files(folder)[:-keep]:
+        old.unlink()
+        _digest_path(old).unlink(missing_ok=True)
+    return path
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to the CPU. Only tensors and plain values are accepted: reading runs no code.
+
+    Raises:
+        UserError: if the file is missing, damaged, or no checkpoint of this program.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint file")
+    digest_path = _digest_path(path)
+    if digest_path.is_file():
+        expected = digest_path.read_text(encoding="utf-8").split(maxsplit=1)[:1]
+        found = _sha256(path)
+        if expected != [found]:
+            raise UserError(
+                f"{path}: the checkpoint is damaged: its SHA-256 is {found}, but {digest_path.name} says "
+                f"{expected[0] if expected else 'nothing'}"
+            )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many kinds for a file that is no checkpoint
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path}: not a readable checkpoint ({reason[:200]})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{path}: a PyTorch file, but not a checkpoint of this program")
+    if content["version"] != VERSION:
+        raise UserError(f"{path}: checkpoint version {content['version']}, this program reads version {VERSION}")
+    return content
+
+
+def find_newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
+    """Return the newest step file that is intact, and a note for each newer one that is not."""
+    notes = []
+    for path in reversed(step_files(folder)):
+        try:
+            load_checkpoint(path)
+        except UserError as error:
+            notes.append(f"{error}; trying the one before")
+        else:
+            return path, notes
+    return None, notes
+
+
+def step_files(folder: Path) -> list[Path]:
+    """Return the ``step-*.pt`` files of a folder, oldest first."""
+    return sorted(path for path in folder.glob("step-*.pt") if _STEP_FILE.fullmatch(path.name))
+
+
+def _digest_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _write_digest(path: Path, digest: str) -> None:
+    digest_path = _digest_path(path)
+    temporary = digest_path.with_name(f"{digest_path.name}.tmp")
+    temporary.write_text(f"{digest}  {path.name}\n", encoding="utf-8")
+    temporary.replace(digest_path)
+
+
+def _link(source: Path, target: Path) -> None:
+    temporary = target.with_name(f"{target.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        shutil.copyfile(source, temporary)
+    temporary.replace(target)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

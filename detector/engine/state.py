@@ -1,0 +1,134 @@
+"""Everything of a run that changes while it trains, and therefore everything that a checkpoint holds."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from detector.config import Config
+from detector.config_io import dump_config
+from detector.criterion import LossNormalizer
+from detector.engine.ema import WeightAverage
+from detector.errors import UserError
+from detector.models import RetinaNet
+from detector.structures import Categories
+
+
+@dataclass(slots=True)
+class TrainState:
+    """The moving parts of a run.
+
+    Attributes:
+        model: network, on its device.
+        optimizer: with its momentum.
+        normalizer: of the losses.
+        ema: moving average of the weights, if the run has one.
+        scaler: loss scaler, if the run computes in fp16.
+        step: optimiser steps done.
+        best_ap: highest AP so far; None before the first evaluation.
+        best_step: where it was.
+    """
+
+    model: RetinaNet
+    optimizer: Optimizer
+    normalizer: LossNormalizer
+    ema: WeightAverage | None = None
+    scaler: torch.amp.GradScaler | None = None
+    step: int = 0
+    best_ap: float | None = None
+    best_step: int = 0
+
+    @property
+    def model_for_evaluation(self) -> nn.Module:
+        """The averaged model if there is one, else the model."""
+        return self.model if self.ema is None else self.ema.module
+
+    def record_best(self, ap: float) -> bool:
+        """Keep ``ap`` if it is the highest so far (the first on ties), and return whether it is."""
+        if self.best_ap is not None and ap <= self.best_ap:
+            return False
+        self.best_ap, self.best_step = ap, self.step
+        return True
+
+    def to_checkpoint(self, config: Config, categories: Categories) -> dict[str, Any]:
+        """Return the content of a checkpoint: all of the above, the configuration and the classes."""
+        return {
+            "step": self.step,
+            "config": dump_config(config),
+            "categories": {"ids": list(categories.ids), "names": list(categories.names)},
+            "model": self.model.state_dict(),
+            "ema": None if self.ema is None else self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": None if self.scaler is None else self.scaler.state_dict(),
+            "normalizer": self.normalizer.state_dict(),
+            "best": {"ap": self.best_ap, "step": self.best_step},
+            "torch_version": str(torch.__version__),
+        }
+
+    def load_checkpoint(self, content: dict[str, Any], source: str, categories: Categories) -> None:
+        """Continue from a checkpoint.
+
+        Args:
+            content: what :func:`detector.engine.checkpoint.load_checkpoint` returned.
+            source: the file's name, for messages.
+            categories: the classes of the data at hand.
+
+        Raises:
+            UserError: if classes, network or optimiser are not those of the checkpoint.
+        """
+        if checkpoint_categories(content) != categories:
+            raise UserError(
+                f"{source}: the checkpoint was trained on other classes: {list(content['categories']['names'])}, "
+                f"the data has {list(categories.names)}. To start from its weights use --init-from"
+            )
+        if (content["ema"] is None) != (self.ema is None):
+            has, wants = ("no", "one") if content["ema"] is None else ("one", "none")
+            raise UserError(f"{source}: the checkpoint has {has} moving average of weights, ema.decay asks for {wants}")
+        load_model_weights(self.model, content["model"], source)
+        try:
+            self.optimizer.load_state_dict(content["optimizer"])
+        except ValueError as error:
+            raise UserError(f"{source}: the optimiser's state does not fit this configuration ({error})") from error
+        if self.ema is not None:
+            self.ema.load_state_dict(content["ema"])
+        if self.scaler is not None and content["scaler"] is not None:
+            self.scaler.load_state_dict(content["scaler"])
+        self.normalizer.load_state_dict(content["normalizer"])
+        self.step = content["step"]
+        self.best_ap, self.best_step = content["best"]["ap"], content["best"]["step"]
+
+
+def checkpoint_categories(content: dict[str, Any]) -> Categories:
+    """Return the classes that a checkpoint was trained on."""
+    return Categories(tuple(content["categories"]["ids"]), tuple(content["categories"]["names"]))
+
+
+def load_model_weights(model: nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:
+    """Fill a model, exactly.
+
+    Raises:
+        UserError: if names or shapes differ.
+    """
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip() if len(str(error).splitlines()) > 1 else str(error)
+        raise UserError(f"{source}: the weights do not fit the network of this configuration: {first}") from error
+
+
+def transfer_weights(model: nn.Module, weights: dict[str, torch.Tensor], source: str) -> str:
+    """Copy every weight whose name and shape fit, and return one line that says what was copied and what was not.
+
+    Raises:
+        UserError: if nothing fits.
+    """
+    wanted = model.state_dict()
+    fitting = {name: value for name, value in weights.items() if name in wanted and wanted[name].shape == value.shape}
+    if not fitting:
+        raise UserError(f"{source}: none of its {len(weights)} weights fits this network")
+    model.load_state_dict(fitting, strict=False)
+    fresh = [name for name in wanted if name not in fitting]
+    rest = f"; not in it or of another shape, and therefore new: {', '.join(fresh)}" if fresh else ""
+    return f"initialised from {source}: {len(fitting)} of {len(wanted)} tensors{rest}"
