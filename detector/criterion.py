@@ -203,3 +203,40 @@ class LossNormalizer:
     def _next_mean(self, total_foreground: Tensor, num_images: int) -> Tensor:
         mean = self.mean_foreground.to(total_foreground.device)
         return self.MOMENTUM * mean + (1 - self.MOMENTUM) * total_foreground.float() / num_images
+
+
+class ValidationLosses:
+    """Losses of a whole validation set, whatever its batches: sums are kept, and divided once at the end.
+
+    Args:
+        criterion: the losses.
+        mode: how training normalises; ``ema`` is taken as ``batch`` here, there is no step to average over.
+    """
+
+    def __init__(self, criterion: Criterion, mode: NormalizerMode) -> None:
+        """See the class."""
+        self.criterion = criterion
+        self.mode = mode
+        self._sums: Tensor | None = None  # [6]: total, cls, box, fg, bg, divisor
+
+    def add(self, outputs: HeadOutputs, targets: AnchorTargets, anchors: Tensor) -> None:
+        """Add a batch."""
+        num_foreground = targets.num_foreground
+        per_image = self.mode == "image"
+        normalizer = num_foreground.clamp(min=1) if per_image else 1.0
+        losses = self.criterion(outputs, targets, anchors, normalizer)
+        divisor = num_foreground.new_tensor(len(num_foreground)) if per_image else num_foreground.sum()
+        parts = (losses.total, losses.loss_cls, losses.loss_box, losses.loss_cls_fg, losses.loss_cls_bg, divisor)
+        sums = torch.stack([part.double() for part in parts])
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    @property
+    def sums(self) -> Tensor:
+        """[6] float64 sums so far, to be added over processes; zeros before the first batch."""
+        return torch.zeros(6, dtype=torch.float64) if self._sums is None else self._sums
+
+    @staticmethod
+    def mean(sums: Tensor) -> dict[str, float]:
+        """Return the losses by the names of ``metrics.jsonl`` from (added) sums."""
+        total, loss_cls, loss_box, fg, bg = (sums[:5] / sums[5].clamp(min=1)).tolist()
+        return {"loss": total, "loss_cls": loss_cls, "loss_box": loss_box, "loss_cls_fg": fg, "loss_cls_bg": bg}

@@ -63,19 +63,18 @@ fi
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 stamp=.venv/retina-detector.stamp
-if [ -e .venv/bin/python ] && is_python .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1; then
-    if [ -n "${PYTHON:-}" ] && [ "$(version_of "$PYTHON")" != "$(version_of .venv/bin/python)" ]; then
-        [ -e "$stamp" ] || stop \
-            "setup: .venv has Python $(version_of .venv/bin/python), PYTHON=$PYTHON is $(version_of "$PYTHON")." \
-            "This script did not fill that .venv, so it does not replace it: move it away, or run without PYTHON=."
-        echo "setup: replacing .venv of Python $(version_of .venv/bin/python)"
-        make_venv --clear
-    fi
-elif [ -e "$stamp" ] || [ -L .venv/bin/python ]; then
-    make_venv --clear # it was a virtual environment, but its interpreter is gone or too old, or pip is
-else
+if [ ! -e .venv/bin/python ] && [ ! -L .venv/bin/python ]; then
     make_venv # nothing there, or a folder with other content, which stays
+elif ! .venv/bin/python -c '' 2>/dev/null; then
+    echo "setup: the interpreter of .venv is gone"
+    make_venv --clear
+elif ! is_python .venv/bin/python || [ "$(version_of "${PYTHON:-.venv/bin/python}")" != "$(version_of .venv/bin/python)" ]; then
+    [ -e "$stamp" ] || stop "setup: .venv has Python $(version_of .venv/bin/python), wanted ${PYTHON:-3.11 or newer}." \
+        "This script did not fill that .venv, so it does not replace it. Move it away and run this again."
+    echo "setup: replacing .venv of Python $(version_of .venv/bin/python)"
+    make_venv --clear
 fi
+.venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip
 
 # What an editable install depends on: what to install, and where the checkout lies.
 wanted="$(cksum <pyproject.toml) $PWD"

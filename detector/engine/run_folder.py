@@ -11,8 +11,6 @@ from pathlib import Path
 import torch
 
 import detector
-from detector.config import Config
-from detector.config_io import dump_config
 from detector.errors import UserError
 
 CHECKPOINTS = "checkpoints"
@@ -48,15 +46,15 @@ def prepare_run_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
         raise UserError(f"output_dir: {folder} cannot be written: {error.strerror}") from error
 
 
-def write_run_files(folder: Path, config: Config, hardware: str) -> None:
+def write_run_files(folder: Path, *, config_yaml: str, seed: int, hardware: str) -> None:
     """Write ``config.yaml`` (resolved; it reproduces the run) and ``environment.json``."""
-    (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+    (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
     environment = {
         "version": detector.__version__,
         "git_commit": _git("rev-parse", "HEAD"),
         "git_changes": _git("status", "--porcelain", "--untracked-files=no"),
         "command": sys.argv,
-        "seed": config.seed,
+        "seed": seed,
         "python": platform.python_version(),
         "system": platform.platform(),
         "hardware": hardware,

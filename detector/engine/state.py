@@ -7,8 +7,6 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from detector.config import Config
-from detector.config_io import dump_config
 from detector.criterion import LossNormalizer
 from detector.engine.ema import WeightAverage
 from detector.errors import UserError
@@ -52,11 +50,11 @@ class TrainState:
         self.best_ap, self.best_step = ap, self.step
         return True
 
-    def to_checkpoint(self, config: Config, categories: Categories) -> dict[str, Any]:
-        """Return the content of a checkpoint: all of the above, the configuration and the classes."""
+    def to_checkpoint(self, config_yaml: str, categories: Categories) -> dict[str, Any]:
+        """Return the content of a checkpoint: all of the above, the resolved configuration and the classes."""
         return {
             "step": self.step,
-            "config": dump_config(config),
+            "config": config_yaml,
             "categories": {"ids": list(categories.ids), "names": list(categories.names)},
             "model": self.model.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),

@@ -11,49 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from detector.anchors import AnchorGenerator
-from detector.assign import assign_anchors
-from detector.config import AssignConfig
 from detector.criterion import Criterion, Losses
-from detector.data.normalize import normalize_images
-from detector.engine.device import ResolvedPrecision, autocast
+from detector.engine.device import ResolvedPrecision
+from detector.engine.forward import forward
 from detector.engine.guard import BatchNormSnapshot, NonfiniteGuard
+from detector.engine.matcher import Matcher
 from detector.engine.optimizer import masked_step
 from detector.engine.processes import Processes
 from detector.engine.state import TrainState
 from detector.models import RetinaNet
 from detector.structures import BACKGROUND, AnchorTargets, Batch
 from detector.telemetry import StepTotals
-
-
-@dataclass(frozen=True, slots=True)
-class Matcher:
-    """Anchors of a batch and their targets.
-
-    Attributes:
-        anchor_generator: lays the anchors.
-        config: thresholds.
-    """
-
-    anchor_generator: AnchorGenerator
-    config: AssignConfig
-
-    def __call__(self, batch: Batch) -> tuple[Tensor, AnchorTargets]:
-        """Return anchors [R, 4] and targets of a batch, on the batch's device."""
-        height, width = batch.images.shape[1:3]
-        anchors = self.anchor_generator(self.anchor_generator.feature_shapes((height, width)), batch.images.device)
-        targets = assign_anchors(
-            anchors,
-            batch.gt_boxes,
-            batch.gt_labels,
-            batch.gt_mask,
-            batch.gt_ignore,
-            fg_iou_thresh=self.config.fg_iou_thresh,
-            bg_iou_thresh=self.config.bg_iou_thresh,
-            allow_low_quality_matches=self.config.allow_low_quality_matches,
-            ignore_ioa_thresh=self.config.ignore_ioa_thresh,
-        )
-        return anchors, targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +100,7 @@ class Stepper:
         return StepResult(_totals(losses, counts, grad_norm), message)
 
     def _forward_backward(self, batch: Batch, anchors: Tensor, targets: AnchorTargets, normalizer: Tensor) -> Losses:
-        images = normalize_images(batch.images, batch.sizes)
-        with autocast(self.precision, images.device):
-            outputs = self._network(images)
+        outputs = forward(self._network, batch.images, batch.sizes, self.precision)
         losses = self.criterion(outputs, targets, anchors, normalizer)
         # DDP averages gradients over processes; the normaliser is already that of all of them.
         total = losses.total * self.processes.num_processes

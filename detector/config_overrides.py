@@ -1,0 +1,139 @@
+"""Overrides ``key.sub=value`` from the command line, merged into what was read from a file."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from detector.config_problems import unknown_key
+from detector.config_schema import Key, find_section, format_key, is_list, section_keys
+from detector.config_yaml import ConfigError, YamlDocument, read_yaml, write_flow
+
+COMMAND_LINE = "the command line"
+"""Origin of overridden values."""
+
+ALTERNATIVES = (
+    (("schedule", "max_steps"), ("schedule", "epochs")),
+    (("schedule", "milestones"), ("schedule", "milestones_epochs")),
+)
+"""Pairs of which a recipe gives one: one on the command line replaces the file's other."""
+
+
+def apply_overrides(
+    document: YamlDocument, overrides: Sequence[str]
+) -> tuple[YamlDocument, tuple[str, ...], tuple[str, ...]]:
+    """Merge overrides into a document.
+
+    The value is what follows the first ``=``, read by the rules of the file. A mapping replaces the keys that it names
+    and leaves the section's others; a list is replaced as a whole. Of two overrides of one key the later counts.
+
+    Args:
+        document: a mapping read from a file; it is not changed.
+        overrides: ``key.sub=value`` each.
+
+    Returns:
+        The merged document, notes on what gave way to an override, and the problems: overrides that are no
+        ``key=value``, have an unknown key or cannot be parsed. Those are left out of the document.
+    """
+    assignments: dict[Key, Any] = {}
+    problems: list[str] = []
+    for override in overrides:
+        try:
+            for key, value in _parse(override):
+                assignments.pop(key, None)  # the later one also comes later
+                assignments[key] = value
+        except ConfigError as error:
+            problems.append(str(error))
+    tree, origins = _copy(document.value), dict(document.origins)
+    notes = _drop_alternatives(tree, origins, assignments)
+    for key, value in assignments.items():
+        _assign(tree, origins, key, value)
+    return YamlDocument(tree, origins), tuple(notes), tuple(problems)
+
+
+def _parse(override: str) -> Iterator[tuple[Key, Any]]:
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"override {override!r}: expected key=value, such as optimizer.lr=0.02")
+    key = tuple(name.split("."))
+    _check_key(key)
+    value = read_yaml(text, lambda _line: f"{name} (from {COMMAND_LINE})").value
+    yield from _flatten(key, value)
+
+
+def _flatten(key: Key, value: Any) -> Iterator[tuple[Key, Any]]:
+    """Split a mapping given for a section into its values."""
+    if section_keys(key) is None or not isinstance(value, dict):
+        yield key, value
+        return
+    for name, child in value.items():
+        _check_key((*key, name))
+        yield from _flatten((*key, name), child)
+
+
+def _check_key(key: Key) -> None:
+    section = find_section(key)
+    if len(section) == len(key):
+        return
+    known = key[: len(section) + 1]
+    if known[-1] not in (section_keys(section) or ()):
+        raise ConfigError(unknown_key(key, COMMAND_LINE))
+    if known == key:
+        return
+    if is_list(known):
+        raise ConfigError(
+            f"{format_key(key)} (from {COMMAND_LINE}): {format_key(known)} is a list, which is overridden as a whole: "
+            f"'{format_key(known)}=[...]'"
+        )
+    raise ConfigError(
+        f"{format_key(key)} (from {COMMAND_LINE}): {format_key(known)} is a single value and has no key "
+        f"{format_key(key[len(known) :])!r}"
+    )
+
+
+def _drop_alternatives(tree: dict[str, Any], origins: dict[Key, str], assignments: dict[Key, Any]) -> list[str]:
+    """Drop the file's ``epochs`` where the command line gives ``max_steps``, and the like."""
+    notes = []
+    for pair in ALTERNATIVES:
+        for given, other in (pair, pair[::-1]):
+            section = tree.get(given[0])
+            is_given = assignments.get(given) not in (None, [])
+            if not is_given or other in assignments or not isinstance(section, dict) or other not in origins:
+                continue
+            old, origin = section.pop(other[1]), origins[other]
+            _forget(origins, other)
+            if old not in (None, []):
+                notes.append(
+                    f"{format_key(other)}: {write_flow(old)} ({origin}) gives way to {format_key(given)}: "
+                    f"{write_flow(assignments[given])} ({COMMAND_LINE})"
+                )
+    return notes
+
+
+def _assign(tree: dict[str, Any], origins: dict[Key, str], key: Key, value: Any) -> None:
+    section = tree
+    for depth, name in enumerate(key[:-1], start=1):
+        if section.get(name) is None:  # absent, or a section whose keys are all left out
+            section[name] = {}
+            origins[key[:depth]] = COMMAND_LINE
+        section = section[name]
+        if not isinstance(section, dict):
+            return  # the file has a value where a section belongs: that is the error to report
+    section[key[-1]] = value
+    _forget(origins, key)
+    _note_origins(origins, key, value)
+
+
+def _forget(origins: dict[Key, str], key: Key) -> None:
+    for other in [other for other in origins if other[: len(key)] == key]:
+        del origins[other]
+
+
+def _note_origins(origins: dict[Key, str], key: Key, value: Any) -> None:
+    origins[key] = COMMAND_LINE
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, child in children:
+        _note_origins(origins, (*key, name), child)
+
+
+def _copy(value: Any) -> Any:
+    """Copy sections; lists and values are never changed in place."""
+    return {name: _copy(child) for name, child in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,135 @@
+"""What is wrong with a configuration, in plain words, with the origin of every offending value."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
+from typing import Any
+
+from pydantic import ValidationError
+
+from detector.config_schema import Key, all_keys, describe, find_section, format_key, section_keys
+from detector.config_yaml import write_flow
+
+_SIMILAR = 0.6  # difflib's own default for "close"
+_MAX_SHOWN = 60  # characters of a found value
+
+
+def join_problems(problems: Sequence[str]) -> str:
+    """Make one message of all problems; a single one stands alone."""
+    if len(problems) == 1:
+        return problems[0]
+    listed = "".join(f"\n- {problem}" for problem in problems)
+    return f"{len(problems)} errors in the configuration:{listed}"
+
+
+def unknown_key(key: Key, origin: str) -> str:
+    """Name an unknown key, the known ones that resemble it, and the keys of its section."""
+    section = find_section(key)
+    where = f"The keys of '{format_key(section)}'" if section else "The top-level keys"
+    similar = _similar_keys(format_key(key))
+    question = f" Did you mean {' or '.join(repr(name) for name in similar)}?" if similar else ""
+    keys = ", ".join(section_keys(section) or ())
+    return f"unknown key '{format_key(key)}' (from {origin}).{question}\n    {where} are {keys}."
+
+
+def find_non_finite(value: Any, key: Key = ()) -> Iterator[Key]:
+    """Yield the paths of NaN and infinity, which pydantic does not look for in values of any type."""
+    if isinstance(value, dict):
+        for name, child in value.items():
+            yield from find_non_finite(child, (*key, name))
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from find_non_finite(child, (*key, index))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield key
+
+
+def wrong_value(key: Key, value: Any, origins: Mapping[Key, str]) -> str:
+    """Say where a value is from, what was expected and what was found."""
+    return f"{format_key(key)} (from {origins[key]}): expected {describe(key)}, found {_show(value)}"
+
+
+def explain(error: ValidationError, tree: Mapping[str, Any], origins: Mapping[Key, str]) -> list[str]:
+    """Turn pydantic's errors into one plain message for each offending key.
+
+    Args:
+        error: what validating ``tree`` raised.
+        tree: the values as merged from the file and the command line.
+        origins: origin of every value in ``tree``.
+    """
+    details = error.errors(include_url=False)
+    keys = [_key_of(detail["loc"], detail["type"], tree) for detail in details]
+    messages: dict[Key | str, str] = {}
+    for detail, key in zip(details, keys, strict=True):
+        kind = detail["type"]
+        if kind in ("too_short", "too_long") and any(other[: len(key)] == key != other for other in keys):
+            continue  # pydantic counts only the valid elements of a list; the others have messages of their own
+        if kind == "extra_forbidden":
+            messages[key] = unknown_key(key, origins[key])
+        elif kind == "value_error":
+            text = _cross_check(str(detail["ctx"]["error"]), key, origins)
+            messages[text] = text
+        elif kind == "missing" and key not in origins:
+            messages[key] = f"{format_key(key)} (missing): expected {describe(key)}"
+        else:  # a union has an error for each of its branches, under one key here
+            messages[key] = wrong_value(key, _value_at(key, tree), origins)
+    return list(messages.values())
+
+
+def _similar_keys(name: str) -> list[str]:
+    """Compare the whole path with all paths and the last part with all last parts; the best, with its equals."""
+    scores = {known: max(_ratio(name, known), _ratio(_leaf(name), _leaf(known))) for known in all_keys()}
+    best = max(scores.values())
+    equals = [known for known, score in scores.items() if score == best >= _SIMILAR]
+    # `lr_` resembles one key, `name` is the last part of four: the nearest in the whole path come first.
+    return sorted(equals, key=lambda known: _ratio(name, known), reverse=True)[:3]
+
+
+def _ratio(a: str, b: str) -> float:
+    return SequenceMatcher(None, a, b, autojunk=False).ratio()
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _key_of(location: Sequence[str | int], kind: str, tree: Mapping[str, Any]) -> Key:
+    """Find the key in ``tree`` that pydantic's location means: without the names of union branches."""
+    node: Any = tree
+    key: Key = ()
+    for part in location:
+        if isinstance(node, dict) and part in node or isinstance(node, list) and part in range(len(node)):
+            node = node[part]
+            key = (*key, part)
+        elif kind == "missing" and isinstance(node, dict):
+            return (*key, part)
+    return key
+
+
+def _value_at(key: Key, tree: Mapping[str, Any]) -> Any:
+    node: Any = tree
+    for part in key:
+        node = node[part]
+    return node
+
+
+def _cross_check(text: str, section: Key, origins: Mapping[Key, str]) -> str:
+    """Insert the origin of the key that a message of the schema's own checks begins with."""
+    name, colon, rest = text.partition(": ")
+    if not colon or name not in all_keys():
+        return f"{format_key(section)}: {text}" if section else text
+    origin = origins.get(tuple(name.split(".")))
+    return f"{name} ({f'from {origin}' if origin else 'default'}): {rest}"
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, str):
+        text = f"the string {value!r}"
+    elif isinstance(value, dict):
+        text = f"a section with the keys {', '.join(value)}" if value else "an empty section"
+    elif value is None:
+        text = "nothing (null)"
+    else:
+        text = write_flow(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."

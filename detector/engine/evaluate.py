@@ -1,0 +1,70 @@
+"""Evaluation of a checkpoint, as ``tools/evaluate.py`` does it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detector.data.dataset import open_coco_dataset
+from detector.engine.evaluator import Advance, build_evaluator
+from detector.engine.inference import load_detector, resolve_config
+from detector.engine.processes import Processes
+from detector.evaluation.coco import CocoScores, load_ground_truth
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationResult:
+    """What :func:`evaluate_checkpoint` returns; see :class:`detector.engine.evaluator.Evaluation`."""
+
+    scores: CocoScores
+    results: list[dict[str, Any]]
+    losses: dict[str, float]
+    seconds: float
+    num_images: int
+
+
+def evaluate_checkpoint(
+    checkpoint: Path,
+    *,
+    config: Path | None = None,
+    overrides: Iterable[str] = (),
+    annotations: Path | None = None,
+    images: Path | None = None,
+    weights: str | None = None,
+    advance: Advance | None = None,
+) -> EvaluationResult:
+    """Evaluate a checkpoint on its validation set, or on another one with the same classes.
+
+    Args:
+        checkpoint: file of a run.
+        config: configuration file to use in place of the one in the checkpoint.
+        overrides: ``key=value``.
+        annotations: COCO file in place of the configuration's ``data.val.annotations``.
+        images: folder in place of ``data.val.images``.
+        weights: "ema" or "raw"; None = ema if the checkpoint has it.
+        advance: told the number of images after each batch.
+
+    Raises:
+        UserError: if anything the user gave is wrong.
+    """
+    given = [f"data.val.annotations={annotations}"] if annotations is not None else []
+    given += [f"data.val.images={images}"] if images is not None else []
+    resolved = resolve_config(checkpoint, config, [*overrides, *given])
+    detector = load_detector(
+        checkpoint, config=resolved, device=resolved.device, precision=resolved.precision, weights=weights
+    )
+    dataset = open_coco_dataset(Path(resolved.data.val.annotations), Path(resolved.data.val.images))
+    evaluator = build_evaluator(
+        resolved,
+        dataset,
+        load_ground_truth(Path(resolved.data.val.annotations)),
+        detector.categories,
+        precision=detector.precision,
+        device=detector.device,
+        processes=Processes(),
+    )
+    evaluation = evaluator(detector.model, advance=advance)
+    assert evaluation is not None
+    return EvaluationResult(
+        evaluation.scores, evaluation.results, evaluation.losses, evaluation.seconds, evaluation.num_images
+    )

@@ -1,0 +1,210 @@
+"""The evaluation loop: images to detections, validation losses and the COCO numbers."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pycocotools.coco import COCO
+from torch import nn
+
+from detector.config import Config
+from detector.criterion import Criterion, NormalizerMode, ValidationLosses, build_criterion
+from detector.data.dataset import CocoDataset
+from detector.data.loader import build_eval_loader
+from detector.engine.device import ResolvedPrecision
+from detector.engine.forward import forward
+from detector.engine.matcher import Matcher, build_matcher
+from detector.engine.processes import Processes
+from detector.errors import UserError
+from detector.evaluation.coco import CocoScores, score, to_coco_results
+from detector.postprocess import postprocess
+from detector.structures import Batch, Categories, Detections
+
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What evaluating a network on a dataset gives.
+
+    Attributes:
+        scores: the 12 COCO numbers and those of each class.
+        results: detections in COCO's results format: original category ids and pixels.
+        losses: validation losses by the names of ``metrics.jsonl``.
+        detections: of the images that pictures were asked for, by image id.
+        seconds: wall time.
+        num_images: images evaluated.
+    """
+
+    scores: CocoScores
+    results: list[dict[str, Any]]
+    losses: dict[str, float]
+    detections: dict[int, Detections]
+    seconds: float
+    num_images: int
+
+
+class Evaluator:
+    """Evaluates networks on one dataset.
+
+    Args:
+        loader: gives the images, each once over all processes.
+        ground_truth: the annotation file as it is.
+        categories: classes of the network.
+        matcher: anchors, and targets for the validation loss.
+        criterion: validation loss.
+        normalizer: how training normalises.
+        postprocess_options: keyword arguments of :func:`detector.postprocess.postprocess`.
+        precision: arithmetic of the network.
+        device: where it runs.
+        processes: who shares the work.
+    """
+
+    def __init__(
+        self,
+        loader: Iterable[Batch],
+        ground_truth: COCO,
+        categories: Categories,
+        matcher: Matcher,
+        criterion: Criterion,
+        *,
+        normalizer: NormalizerMode,
+        postprocess_options: dict[str, Any],
+        precision: ResolvedPrecision,
+        device: torch.device,
+        processes: Processes,
+    ) -> None:
+        """See the class."""
+        self.loader = loader
+        self.ground_truth = ground_truth
+        self.categories = categories
+        self.matcher = matcher
+        self.criterion = criterion
+        self.normalizer = normalizer
+        self.postprocess_options = postprocess_options
+        self.precision = precision
+        self.device = device
+        self.processes = processes
+
+    def __call__(
+        self, model: nn.Module, *, picture_ids: Iterable[int] = (), advance: Advance | None = None
+    ) -> Evaluation | None:
+        """Evaluate a model, in evaluation mode and back.
+
+        Args:
+            model: RetinaNet on the device.
+            picture_ids: images whose detections are wanted.
+            advance: told the number of images after each batch.
+
+        Returns:
+            The result on the main process, None on the others.
+        """
+        start = time.perf_counter()
+        was_training = model.training
+        model.eval()
+        try:
+            results, losses, pictures, num_images = self._run(model, set(picture_ids), advance)
+        finally:
+            model.train(was_training)
+        mean_losses = ValidationLosses.mean(self.processes.sum(losses.sums.to(self.device)))
+        parts = self.processes.gather((results, pictures, num_images))
+        if parts is None:
+            return None
+        all_results = [result for part in parts for result in part[0]]
+        return Evaluation(
+            scores=score(self.ground_truth, all_results),
+            results=all_results,
+            losses=mean_losses,
+            detections={image_id: found for part in parts for image_id, found in part[1].items()},
+            seconds=time.perf_counter() - start,
+            num_images=sum(part[2] for part in parts),
+        )
+
+    @torch.inference_mode()
+    def _run(
+        self, model: nn.Module, picture_ids: set[int], advance: Advance | None
+    ) -> tuple[list[dict[str, Any]], ValidationLosses, dict[int, Detections], int]:
+        results: list[dict[str, Any]] = []
+        losses = ValidationLosses(self.criterion, self.normalizer)
+        pictures: dict[int, Detections] = {}
+        num_images = 0
+        for host_batch in self.loader:
+            batch = host_batch.to(self.device)
+            outputs = forward(model, batch.images, batch.sizes, self.precision)
+            anchors, targets = self.matcher(batch)
+            losses.add(outputs, targets, anchors)
+            sizes = [(height, width) for height, width in host_batch.sizes.tolist()]
+            found = postprocess(outputs, anchors, sizes, host_batch.original_sizes, **self.postprocess_options)
+            detections = [one.to("cpu") for one in found]
+            results += to_coco_results(host_batch.image_ids, detections, self.categories)
+            pictures |= {i: one for i, one in zip(host_batch.image_ids, detections, strict=True) if i in picture_ids}
+            num_images += len(detections)
+            if advance is not None:
+                advance(len(detections))
+        return results, losses, pictures, num_images
+
+
+def build_evaluator(
+    config: Config,
+    dataset: CocoDataset,
+    ground_truth: COCO,
+    categories: Categories,
+    *,
+    precision: ResolvedPrecision,
+    device: torch.device,
+    processes: Processes,
+) -> Evaluator:
+    """Return the evaluator of a dataset that a configuration describes.
+
+    Raises:
+        UserError: if dataset and network have different classes.
+    """
+    check_categories(dataset.categories, categories)
+    data = config.data
+    if config.eval.batch_size is not None:
+        batch_size = config.eval.batch_size
+    elif isinstance(data.images_per_forward, int):
+        batch_size = data.images_per_forward
+    else:
+        batch_size = max(1, data.batch_size // processes.num_processes)
+    loader = build_eval_loader(
+        data,
+        dataset,
+        short_side=config.eval_short_side,
+        batch_size=batch_size,
+        rank=processes.rank,
+        num_processes=processes.num_processes,
+        pin_memory=device.type == "cuda",
+    )
+    return Evaluator(
+        loader,
+        ground_truth,
+        categories,
+        build_matcher(config),
+        build_criterion(config.loss),
+        normalizer=config.loss.normalizer,
+        postprocess_options=config.eval.postprocess_options(),
+        precision=precision,
+        device=device,
+        processes=processes,
+    )
+
+
+def check_categories(found: Categories, expected: Categories) -> None:
+    """See that annotations have the network's classes.
+
+    Raises:
+        UserError: if they differ, naming the first difference.
+    """
+    if found == expected:
+        return
+    ours = dict(zip(expected.ids, expected.names, strict=True))
+    theirs = dict(zip(found.ids, found.names, strict=True))
+    differing = [i for i in sorted({*ours, *theirs}) if ours.get(i) != theirs.get(i)]
+    first = differing[0]
+    raise UserError(
+        f"the annotations to evaluate on have other classes than the network ({len(differing)} differ): category id "
+        f"{first} is {theirs.get(first, 'missing')!r} there and {ours.get(first, 'missing')!r} in the network"
+    )

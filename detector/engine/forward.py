@@ -1,0 +1,15 @@
+"""The network on a batch as it comes from the loader."""
+
+from torch import Tensor, nn
+
+from detector.data.normalize import normalize_images
+from detector.engine.device import ResolvedPrecision, autocast
+from detector.structures import HeadOutputs
+
+
+def forward(network: nn.Module, images: Tensor, sizes: Tensor, precision: ResolvedPrecision) -> HeadOutputs:
+    """Return the raw outputs for uint8 images [N, H, W, 3] that fill ``sizes`` [N, 2]."""
+    normalized = normalize_images(images, sizes)
+    with autocast(precision, images.device):
+        outputs: HeadOutputs = network(normalized)
+    return outputs
