@@ -1,11 +1,13 @@
 """Overrides ``key.sub=value`` from the command line, merged into what was read from a file."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from detector.config_problems import unknown_key
 from detector.config_schema import Key, find_section, format_key, is_list, section_keys
 from detector.config_yaml import ConfigError, YamlDocument, read_yaml, write_flow
+
+_Path: TypeAlias = tuple[str, ...]
 
 COMMAND_LINE = "the command line"
 """Origin of overridden values."""
@@ -33,7 +35,7 @@ def apply_overrides(
         The merged document, notes on what gave way to an override, and the problems: overrides that are no
         ``key=value``, have an unknown key or cannot be parsed. Those are left out of the document.
     """
-    assignments: dict[Key, Any] = {}
+    assignments: dict[_Path, Any] = {}
     problems: list[str] = []
     for override in overrides:
         try:
@@ -49,7 +51,7 @@ def apply_overrides(
     return YamlDocument(tree, origins), tuple(notes), tuple(problems)
 
 
-def _parse(override: str) -> Iterator[tuple[Key, Any]]:
+def _parse(override: str) -> Iterator[tuple[_Path, Any]]:
     name, equals, text = override.partition("=")
     if not equals or not name:
         raise ConfigError(f"override {override!r}: expected key=value, such as optimizer.lr=0.02")
@@ -59,7 +61,7 @@ def _parse(override: str) -> Iterator[tuple[Key, Any]]:
     yield from _flatten(key, value)
 
 
-def _flatten(key: Key, value: Any) -> Iterator[tuple[Key, Any]]:
+def _flatten(key: _Path, value: Any) -> Iterator[tuple[_Path, Any]]:
     """Split a mapping given for a section into its values."""
     if section_keys(key) is None or not isinstance(value, dict):
         yield key, value
@@ -69,7 +71,7 @@ def _flatten(key: Key, value: Any) -> Iterator[tuple[Key, Any]]:
         yield from _flatten((*key, name), child)
 
 
-def _check_key(key: Key) -> None:
+def _check_key(key: _Path) -> None:
     section = find_section(key)
     if len(section) == len(key):
         return
@@ -89,7 +91,7 @@ def _check_key(key: Key) -> None:
     )
 
 
-def _drop_alternatives(tree: dict[str, Any], origins: dict[Key, str], assignments: dict[Key, Any]) -> list[str]:
+def _drop_alternatives(tree: dict[str, Any], origins: dict[Key, str], assignments: dict[_Path, Any]) -> list[str]:
     """Drop the file's ``epochs`` where the command line gives ``max_steps``, and the like."""
     notes = []
     for pair in ALTERNATIVES:
@@ -108,7 +110,7 @@ def _drop_alternatives(tree: dict[str, Any], origins: dict[Key, str], assignment
     return notes
 
 
-def _assign(tree: dict[str, Any], origins: dict[Key, str], key: Key, value: Any) -> None:
+def _assign(tree: dict[str, Any], origins: dict[Key, str], key: _Path, value: Any) -> None:
     section = tree
     for depth, name in enumerate(key[:-1], start=1):
         if section.get(name) is None:  # absent, or a section whose keys are all left out

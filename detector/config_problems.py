@@ -1,6 +1,5 @@
 """What is wrong with a configuration, in plain words, with the origin of every offending value."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
@@ -27,31 +26,29 @@ def unknown_key(key: Key, origin: str) -> str:
     """Name an unknown key, the known ones that resemble it, and the keys of its section."""
     section = find_section(key)
     where = f"The keys of '{format_key(section)}'" if section else "The top-level keys"
-    similar = _similar_keys(format_key(key))
-    question = f" Did you mean {' or '.join(repr(name) for name in similar)}?" if similar else ""
+    if any("." in str(part) for part in key) and format_key(key) in all_keys():
+        question = " Only the command line writes keys with dots; in a file, indent it under its section."
+    else:
+        similar = " or ".join(repr(name) for name in _similar_keys(format_key(key)))
+        question = f" Did you mean {similar}?" if similar else ""
     keys = ", ".join(section_keys(section) or ())
     return f"unknown key '{format_key(key)}' (from {origin}).{question}\n    {where} are {keys}."
 
 
-def find_non_finite(value: Any, key: Key = ()) -> Iterator[Key]:
-    """Yield the paths of NaN and infinity, which pydantic does not look for in values of any type."""
+def find_non_finite(value: Any, origins: Mapping[Key, str], key: Key = ()) -> Iterator[tuple[Key, str]]:
+    """Yield the path of each NaN and infinity with a message; pydantic accepts them among values of any type."""
     if isinstance(value, dict):
         for name, child in value.items():
-            yield from find_non_finite(child, (*key, name))
+            yield from find_non_finite(child, origins, (*key, name))
     elif isinstance(value, list):
         for index, child in enumerate(value):
-            yield from find_non_finite(child, (*key, index))
+            yield from find_non_finite(child, origins, (*key, index))
     elif isinstance(value, float) and not math.isfinite(value):
-        yield key
+        yield key, _expected(key, "a finite number", value, origins)
 
 
-def wrong_value(key: Key, value: Any, origins: Mapping[Key, str]) -> str:
-    """Say where a value is from, what was expected and what was found."""
-    return f"{format_key(key)} (from {origins[key]}): expected {describe(key)}, found {_show(value)}"
-
-
-def explain(error: ValidationError, tree: Mapping[str, Any], origins: Mapping[Key, str]) -> list[str]:
-    """Turn pydantic's errors into one plain message for each offending key.
+def explain(error: ValidationError, tree: Mapping[str, Any], origins: Mapping[Key, str]) -> dict[Key, str]:
+    """Turn pydantic's errors into plain messages, one for each offending key.
 
     Args:
         error: what validating ``tree`` raised.
@@ -60,7 +57,7 @@ def explain(error: ValidationError, tree: Mapping[str, Any], origins: Mapping[Ke
     """
     details = error.errors(include_url=False)
     keys = [_key_of(detail["loc"], detail["type"], tree) for detail in details]
-    messages: dict[Key | str, str] = {}
+    messages: dict[Key, str] = {}
     for detail, key in zip(details, keys, strict=True):
         kind = detail["type"]
         if kind in ("too_short", "too_long") and any(other[: len(key)] == key != other for other in keys):
@@ -68,13 +65,16 @@ def explain(error: ValidationError, tree: Mapping[str, Any], origins: Mapping[Ke
         if kind == "extra_forbidden":
             messages[key] = unknown_key(key, origins[key])
         elif kind == "value_error":
-            text = _cross_check(str(detail["ctx"]["error"]), key, origins)
-            messages[text] = text
+            messages[key] = _cross_check(str(detail["ctx"]["error"]), key, origins)
         elif kind == "missing" and key not in origins:
             messages[key] = f"{format_key(key)} (missing): expected {describe(key)}"
         else:  # a union has an error for each of its branches, under one key here
-            messages[key] = wrong_value(key, _value_at(key, tree), origins)
-    return list(messages.values())
+            messages[key] = _expected(key, describe(key), _value_at(key, tree), origins)
+    return messages
+
+
+def _expected(key: Key, expected: str, value: Any, origins: Mapping[Key, str]) -> str:
+    return f"{format_key(key)} (from {origins[key]}): expected {expected}, found {_show(value)}"
 
 
 def _similar_keys(name: str) -> list[str]:
@@ -99,7 +99,8 @@ def _key_of(location: Sequence[str | int], kind: str, tree: Mapping[str, Any]) -
     node: Any = tree
     key: Key = ()
     for part in location:
-        if isinstance(node, dict) and part in node or isinstance(node, list) and part in range(len(node)):
+        known = node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
+        if part in known:
             node = node[part]
             key = (*key, part)
         elif kind == "missing" and isinstance(node, dict):

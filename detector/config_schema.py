@@ -30,6 +30,11 @@ def section_keys(key: Key) -> tuple[str, ...] | None:
     return tuple(node["properties"]) if node is not None and "properties" in node else None
 
 
+def find_section(key: Key) -> Key:
+    """Find the innermost section of the schema that ``key`` is in, or is; ``()`` is the whole configuration."""
+    return next(key[:end] for end in range(len(key), -1, -1) if section_keys(key[:end]) is not None)
+
+
 def is_list(key: Key) -> bool:
     """Tell whether ``key`` holds a list."""
     node = _find(key)

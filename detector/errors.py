@@ -1,4 +1,4 @@
-"""The one error that is the user's to mend."""
+"""Errors that the command line knows: what the user can mend, and a stop on request."""
 
 
 class UserError(Exception):
@@ -6,4 +6,11 @@ class UserError(Exception):
 
     The message is one or a few plain lines that name the file, the key or image id, what was found and what was
     expected. The command line prints it without a traceback and exits with 2.
+    """
+
+
+class StoppedEarly(Exception):  # noqa: N818 (it is no error)
+    """A run was stopped on request, by a signal or a time limit, with everything saved.
+
+    The message says where it stands and how to continue. The command line prints it and exits with 75.
     """

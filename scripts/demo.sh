@@ -29,7 +29,7 @@ printf '\n== The demo is done: the best checkpoint on the held-out images\n'
 sed '/^$/d; /^== /d' "$run/evaluation.txt"
 cat <<END
 
-Curves, pictures, histograms   .venv/bin/tensorboard --logdir runs --host 127.0.0.1
+Curves, pictures, histograms   $root/.venv/bin/tensorboard --logdir $root/$run --host 127.0.0.1
                                and open http://127.0.0.1:6006
 Predictions drawn              $root/$run/pictures
 Checkpoints and numbers        $root/$run/checkpoints, $root/$run/metrics.jsonl

@@ -20,16 +20,16 @@ for argument in "$@"; do
     if [ "$argument" = --all ]; then selection=(); else pytest_args+=("$argument"); fi
 done
 
-# Run a check named $1, then print how long it took. Called through the interpreter: the first lines of the programs
-# in .venv/bin name the folder that the checkout once lay in.
+# Run the check named $1: its output if it fails, one line if not. It is called through the interpreter, because the
+# programs in .venv/bin name the folder that the checkout once lay in.
 check() {
-    local name=$1 began=$SECONDS
+    local name=$1 began=$SECONDS output
     shift
-    "$python" "$@" || {
-        echo "test: $name FAILED" >&2
+    if ! output=$("$python" "$@" 2>&1); then
+        printf '%s\n' "$output" "test: $name: FAILED" >&2
         exit 1
-    }
-    echo "test: $name ok ($((SECONDS - began)) s)"
+    fi
+    echo "test: $name: ok ($((SECONDS - began)) s)"
 }
 
 check format -m ruff format --check --quiet .

@@ -41,7 +41,8 @@ class GroupedOrder:
         epoch = bisect_right(range(last + 1), step, key=self._steps_before) - 1
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, self._complete(epoch)
-        return self._batches[step - self._steps_before(epoch)]
+        indices: npt.NDArray[np.int64] = self._batches[step - self._steps_before(epoch)]
+        return indices
 
     def _steps_before(self, epoch: int) -> int:
         return sum(epoch * count // self._batch_size for _, count in self._groups)

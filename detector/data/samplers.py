@@ -5,7 +5,7 @@ Letters: I images of the dataset, B images of one optimiser step over all proces
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,8 @@ from detector.structures import Size
 _SHORT_SIDE = 2  # its own stream of random numbers, beside the augmentation's (seed, position) and the order's
 
 
-class SampleKey(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SampleKey:
     """What a loader worker needs to know to make one sample.
 
     Attributes:

@@ -5,6 +5,7 @@ import inspect
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -72,11 +73,36 @@ def _import_albumentations() -> ModuleType:
     return module
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where an entry stands, to say so in errors."""
+
+    path: KeyPath
+    origins: Origins
+    name: str = ""
+
+    def error(self, problem: str, argument: str = "") -> UserError:
+        """Return "x.yaml:31: data.augment[0] HorizontalFlip: problem", with the line of the argument if it is known."""
+        origin = self._origin((*self.path, argument) if argument else self.path)
+        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path)[1:]
+        return UserError(f"{origin}{': ' if origin else ''}{key} {self.name}".rstrip() + f": {problem}")
+
+    def _origin(self, path: KeyPath) -> str:
+        """Return the origin of a key, or of the name beside it, or of anything in it, or of what holds it."""
+        for length in range(len(path), 0, -1):
+            start = path[:length]
+            inside = (key for key in self.origins if key[:length] == start)
+            key = next((k for k in (start, (*start, "name")) if k in self.origins), None) or next(inside, None)
+            if key is not None:
+                return self.origins[key]
+        return ""
+
+
 def _build_entries(library: ModuleType, entries: Any, path: KeyPath, origins: Origins) -> list[Any]:
     transforms, problems = [], []
     for i, entry in enumerate(entries):
         try:
-            transforms.append(_build_entry(library, entry, (*path, i), origins))
+            transforms.append(_build_entry(library, entry, _Place((*path, i), origins)))
         except UserError as error:
             problems.append(str(error))
     if problems:
@@ -84,63 +110,60 @@ def _build_entries(library: ModuleType, entries: Any, path: KeyPath, origins: Or
     return transforms
 
 
-def _build_entry(library: ModuleType, entry: Any, path: KeyPath, origins: Origins) -> Any:
+def _build_entry(library: ModuleType, entry: Any, place: _Place) -> Any:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
-        hint = f"expected {{name: ..., argument: value}}, found {dict(entry) if isinstance(entry, Mapping) else entry!r}"
-        raise UserError(f"{_where(path, origins)}: {hint}")
-    name = entry["name"]
+        raise place.error(f"expected {{name: TRANSFORM, argument: value, ...}}, found {entry!r}")
+    place = replace(place, name=entry["name"])
     arguments = {key: value for key, value in entry.items() if key != "name"}
-    where = f"{_where(path, origins)} {name}"
-    transform_class = _transform_class(library, name, where)
-    _check_arguments(transform_class, arguments, path, origins, where)
-    if name in _NESTING:
-        if not isinstance(arguments.get("transforms"), Sequence) or isinstance(arguments["transforms"], str):
-            raise UserError(f"{where}: transforms: expected a list of transforms")
-        arguments["transforms"] = _build_entries(library, arguments["transforms"], (*path, "transforms"), origins)
-    transform = _construct(transform_class, arguments, where)
+    transform_class = _transform_class(library, place)
+    _check_arguments(transform_class, arguments, place)
+    if place.name in _NESTING:
+        nested = arguments.get("transforms")
+        if not isinstance(nested, list | tuple) or not nested:
+            raise place.error(f"expected a list of transforms, found {nested!r}", "transforms")
+        arguments["transforms"] = _build_entries(library, nested, (*place.path, "transforms"), place.origins)
+    transform = _construct(transform_class, arguments, place)
     missing = sorted(set(getattr(transform, "targets_as_params", ())) - {"image", "bboxes"})
     if missing:
-        raise UserError(f"{where}: it needs {', '.join(map(repr, missing))}, which a detection dataset does not have")
+        raise place.error(f"it needs {', '.join(missing)}, which a detection dataset does not have")
     return transform
 
 
-def _transform_class(library: ModuleType, name: str, where: str) -> Any:
+def _transform_class(library: ModuleType, place: _Place) -> Any:
+    name = place.name
     if name in _UNSUITABLE:
-        raise UserError(f"{where}: cannot be used here: {_UNSUITABLE[name]}")
-    names = {key: value for key, value in vars(library).items() if _is_usable(library, key, value)}
-    if name in names:
-        return names[name]
-    lowered = {key.lower(): key for key in names}
+        raise place.error(f"cannot be used here: {_UNSUITABLE[name]}")
+    usable = {key: value for key, value in vars(library).items() if _is_usable(library, key, value)}
+    if name in usable:
+        return usable[name]
+    lowered = {key.lower(): key for key in usable}
     close = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3)]
-    hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else "Any image transform of albumentations can be."
-    raise UserError(f"{where}: no such transform in albumentations {library.__version__}. {hint}")
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    raise place.error(f"albumentations {library.__version__} has no such transform of images{hint}")
 
 
 def _is_usable(library: ModuleType, name: str, value: Any) -> bool:
     if name in _NESTING:
         return True
-    if not inspect.isclass(value) or not issubclass(value, library.BasicTransform) or name in _ABSTRACT:
+    if name in _ABSTRACT or not inspect.isclass(value) or not issubclass(value, library.BasicTransform):
         return False
-    targets = value._targets
-    return any(t.value == "Image" for t in (targets if isinstance(targets, tuple) else (targets,)))
+    targets = getattr(value, "_targets", ())  # one or several
+    return any(target.value == "Image" for target in (targets if isinstance(targets, tuple) else (targets,)))
 
 
-def _check_arguments(
-    transform_class: Any, arguments: Mapping[str, Any], path: KeyPath, origins: Origins, where: str
-) -> None:
+def _check_arguments(transform_class: Any, arguments: Mapping[str, Any], place: _Place) -> None:
     """Refuse arguments that the constructor does not have; albumentations only warns about them."""
     known = list(inspect.signature(transform_class).parameters)
     for key in arguments:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            where_key = where.replace(_where(path, origins), _where((*path, key), origins, shown=path), 1)
-            raise UserError(f"{where_key}: unknown argument {key!r}.{hint} It takes: {', '.join(known)}")
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise place.error(f"unknown argument {key}{hint} (it takes {', '.join(known)})", str(key))
 
 
-def _construct(transform_class: Any, arguments: dict[str, Any], where: str) -> Any:
+def _construct(transform_class: Any, arguments: dict[str, Any], place: _Place) -> Any:
     with warnings.catch_warnings():
-        # Its UserWarnings mean that a value was refused and replaced by another; only this one is mere advice.
+        # Its UserWarnings say that a value was refused and replaced by another; only this one is mere advice.
         warnings.simplefilter("error", UserWarning)
         warnings.filterwarnings("ignore", message="ShiftScaleRotate is a special case")
         try:
@@ -148,16 +171,12 @@ def _construct(transform_class: Any, arguments: dict[str, Any], where: str) -> A
         except Exception as error:  # what third-party constructors raise is not listed anywhere
             cause = error.__cause__
             if not isinstance(cause, pydantic.ValidationError):
-                raise UserError(f"{where}: {error}") from error
-            details = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}, found {_found(e)}" for e in cause.errors())
-            raise UserError(f"{where}: {'; '.join(details)}") from error
+                raise place.error(str(error)) from error
+            problems = cause.errors()
+            argument = str(problems[0]["loc"][0]) if problems[0]["loc"] else ""
+            raise place.error("; ".join(map(_problem, problems)), argument) from error
 
 
-def _found(error: Any) -> str:
-    return "nothing" if error["type"] == "missing" else repr(error["input"])
-
-
-def _where(path: KeyPath, origins: Origins, shown: KeyPath | None = None) -> str:
-    """Return "file:line: data.augment[0]": the origin of the path, of its name, of anything in it, or of what holds it."""
-    text = ".".join(str(part) for part in (shown or path)).replace(".augment.", ".augment[", 1)
-    return text
+def _problem(problem: Any) -> str:
+    found = "" if problem["type"] == "missing" else f", found {problem['input']!r}"
+    return f"{'.'.join(map(str, problem['loc'])) or 'arguments'}: {problem['msg']}{found}"

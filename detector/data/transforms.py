@@ -58,7 +58,7 @@ class Transforms:
         """
         if self._pipeline is None:
             return sample
-        self._seed(seed)
+        _seed_pipeline(self._pipeline, seed)
         # The boxes' numbers stand in for labels: label fields pass through float32, which garbles large integers.
         try:
             moved = self._pipeline(
@@ -71,11 +71,6 @@ class Transforms:
             found = f"gave a {image.dtype} image of shape {image.shape} instead of uint8 with 3 channels"
             raise UserError(self._message(sample, found))
         return _with_boxes(replace(sample, image=image), moved["bboxes"], moved["numbers"])
-
-    def _seed(self, seed: tuple[int, int]) -> None:
-        generator = np.random.default_rng(seed)
-        self._pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
-        cv2.setRNGSeed(int(generator.integers(2**31)))  # noise and clustering inside OpenCV
 
     def _message(self, sample: Sample, found: str) -> str:
         names = ", ".join(str(entry["name"]) for entry in self._augment)
@@ -97,6 +92,12 @@ def build_transforms(augment: Sequence[Mapping[str, Any]], origins: Origins | No
         UserError: a name or an argument is wrong; all wrong entries are listed, each with its origin.
     """
     return Transforms(augment, origins)
+
+
+def _seed_pipeline(pipeline: Any, seed: tuple[int, int]) -> None:
+    generator = np.random.default_rng(seed)
+    pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
+    cv2.setRNGSeed(int(generator.integers(2**31)))  # noise and clustering inside OpenCV
 
 
 def _with_boxes(sample: Sample, boxes: Any, numbers: Any) -> Sample:

@@ -8,7 +8,7 @@ term, the class loss is (F (T + (K - 1) B) + G K B) / normaliser for F foregroun
 import math
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from detector.models.heads import prior_bias
 
@@ -36,30 +36,33 @@ class InitialLoss:
 
 
 def expected_initial_cls_loss(
+    num_foreground: Tensor,
+    num_background: Tensor,
+    normalizer: Tensor | float,
     *,
-    prior: float,
     num_classes: int,
-    num_foreground: float,
-    num_background: float,
-    normalizer: float,
+    prior: float,
     alpha: float | None,
     gamma: float,
-) -> float:
+) -> Tensor:
     """Return the class loss of a network whose every score is the prior.
 
     Args:
-        prior: pi, in (0, 1).
+        num_foreground: [N] F, anchors with an object in each image.
+        num_background: [N] G, background anchors in each image.
+        normalizer: scalar or [N], what the images' sums are divided by.
         num_classes: K.
-        num_foreground: F, anchors with an object.
-        num_background: G, background anchors.
-        normalizer: what the sums are divided by.
+        prior: pi, in (0, 1).
         alpha: of the focal loss; None = unweighted.
         gamma: of the focal loss.
+
+    Returns:
+        0-dim tensor.
     """
     own = (1.0 if alpha is None else alpha) * (1 - prior) ** gamma * -math.log(prior)
     other = (1.0 if alpha is None else 1 - alpha) * prior**gamma * -math.log(1 - prior)
     foreground = num_foreground * (own + (num_classes - 1) * other)
-    return (foreground + num_background * num_classes * other) / normalizer
+    return ((foreground + num_background * (num_classes * other)) / normalizer).sum()
 
 
 def likely_cause(check: InitialLoss, cls_bias: nn.Parameter, prior: float) -> str:

@@ -18,6 +18,7 @@ from detector.engine.guard import BatchNormSnapshot, NonfiniteGuard
 from detector.engine.matcher import Matcher
 from detector.engine.optimizer import masked_step
 from detector.engine.processes import Processes
+from detector.engine.sanity import expected_initial_cls_loss
 from detector.engine.state import TrainState
 from detector.models import RetinaNet
 from detector.structures import BACKGROUND, AnchorTargets, Batch
@@ -98,6 +99,25 @@ class Stepper:
         self._update(ok, grad_norm)
         state.normalizer.update(counts[0], num_images, ok)
         return StepResult(_totals(losses, counts, grad_norm), message)
+
+    def expected_first_loss(self, batches: Sequence[Batch], *, prior: float) -> Tensor:
+        """Return the class loss that theory gives for the first step on these micro-batches; 0-dim, no forward pass."""
+        matched = [self.matcher(batch)[1] for batch in batches]
+        counts = self.processes.sum(_count_anchors(matched))
+        num_images = sum(len(batch.images) for batch in batches) * self.processes.num_processes
+        parts = [
+            expected_initial_cls_loss(
+                targets.num_foreground,
+                (targets.target_labels == BACKGROUND).sum(dim=1),
+                self.state.normalizer(targets.num_foreground, counts[0], num_images),
+                num_classes=self.state.model.num_classes,
+                prior=prior,
+                alpha=self.criterion.alpha,
+                gamma=self.criterion.gamma,
+            )
+            for targets in matched
+        ]
+        return self.processes.sum(torch.stack(parts).sum())
 
     def _forward_backward(self, batch: Batch, anchors: Tensor, targets: AnchorTargets, normalizer: Tensor) -> Losses:
         outputs = forward(self._network, batch.images, batch.sizes, self.precision)

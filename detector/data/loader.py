@@ -1,0 +1,173 @@
+"""Loaders that yield batches, the same ones for any number of worker processes."""
+
+import logging
+import os
+import signal
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from detector.config import DataConfig
+from detector.data.batch_source import BatchSource, ImageDataset, Loaded
+from detector.data.padding import Padding
+from detector.data.samplers import EvalSampler, SampleKey, TrainSampler
+from detector.data.transforms import Transforms
+from detector.errors import UserError
+from detector.structures import Batch
+
+_logger = logging.getLogger(__name__)
+
+
+class BatchLoader:
+    """Iterable of batches, read ahead by worker processes.
+
+    An error of the user's input that a worker meets is raised here with its plain message, not inside the text of a
+    worker's traceback. Images skipped as unreadable are named here, each once.
+    """
+
+    def __init__(self, loader: "DataLoader[Loaded]") -> None:
+        self._loader = loader
+        self._named: set[str] = set()
+
+    def __iter__(self) -> Iterator[Batch]:
+        for loaded in self._loader:
+            for note in loaded.notes:
+                if note not in self._named:
+                    self._named.add(note)
+                    _logger.warning("%s", note)
+            if loaded.batch is None:
+                raise UserError(loaded.error)
+            yield loaded.batch
+
+    def __len__(self) -> int:
+        """Number of batches of this process; only of an evaluation loader, as training never ends.
+
+        Raises:
+            TypeError: it is a training loader.
+        """
+        return len(self._loader)
+
+
+def build_train_loader(
+    data: DataConfig,
+    dataset: ImageDataset,
+    transforms: Transforms,
+    *,
+    seed: int,
+    start_step: int = 0,
+    rank: int = 0,
+    num_processes: int = 1,
+    pin_memory: bool = False,
+) -> BatchLoader:
+    """Build the endless loader of micro-batches of one training process.
+
+    Args:
+        data: sizes, batch, workers and what to do with unreadable images.
+        dataset: training images.
+        transforms: augmentation.
+        seed: decides order, short sides and augmentation, together with the position of a sample and nothing else.
+        start_step: the first optimiser step to yield the micro-batches of.
+        rank: this process, in [0, num_processes).
+        num_processes: number of training processes.
+        pin_memory: whether batches come in page-locked memory; needs an accelerator.
+
+    Returns:
+        A loader that starts at ``start_step`` whenever it is iterated.
+
+    Raises:
+        UserError: the batch does not divide among processes and micro-batches, or the dataset is empty. While
+            iterating: an image cannot be read, a transform fails, or no bucket fits.
+    """
+    padding = Padding(data.pad_multiple, data.buckets)
+    sampler = TrainSampler(
+        dataset.sizes,
+        batch_size=data.batch_size,
+        seed=seed,
+        short_sides=data.short_side,
+        max_side=data.max_side,
+        padding=padding,
+        aspect_grouping=data.aspect_grouping,
+        images_per_forward=None if data.images_per_forward == "auto" else data.images_per_forward,
+        rank=rank,
+        num_processes=num_processes,
+        start_step=start_step,
+    )
+    source = BatchSource(dataset, padding, data.max_side, transforms, seed, data.on_unreadable)
+    return BatchLoader(_data_loader(source, sampler, data.num_workers, pin_memory))
+
+
+def build_eval_loader(
+    data: DataConfig,
+    dataset: ImageDataset,
+    *,
+    short_side: int,
+    batch_size: int,
+    rank: int = 0,
+    num_processes: int = 1,
+    pin_memory: bool = False,
+) -> BatchLoader:
+    """Build the loader that covers a dataset once over all processes, without augmentation.
+
+    Args:
+        data: ``max_side``, padding and workers.
+        dataset: images to be scored on; may be empty.
+        short_side: target of the resize in pixels.
+        batch_size: images that one process forwards at once; the last batch of a shape may be shorter.
+        rank: this process, in [0, num_processes).
+        num_processes: number of processes; they may get different numbers of batches.
+        pin_memory: whether batches come in page-locked memory; needs an accelerator.
+
+    Returns:
+        A loader with a length; an unreadable image stops it, as leaving it out would change the score.
+
+    Raises:
+        UserError: no bucket fits. While iterating: an image cannot be read.
+    """
+    padding = Padding(data.pad_multiple, data.buckets)
+    sampler = EvalSampler(
+        dataset.sizes,
+        short_side=short_side,
+        max_side=data.max_side,
+        padding=padding,
+        batch_size=batch_size,
+        rank=rank,
+        num_processes=num_processes,
+    )
+    source = BatchSource(dataset, padding, data.max_side)
+    return BatchLoader(_data_loader(source, sampler, data.num_workers, pin_memory))
+
+
+def _data_loader(
+    source: BatchSource, sampler: Sampler[list[SampleKey]], num_workers: int, pin_memory: bool
+) -> "DataLoader[Loaded]":
+    num_cores = os.cpu_count() or 1
+    if num_workers > num_cores:
+        _logger.info("data.num_workers: %d loader processes share %d CPU cores", num_workers, num_cores)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create")  # said above
+        return DataLoader(
+            source,
+            batch_sampler=sampler,
+            num_workers=num_workers,
+            collate_fn=_as_it_is,
+            pin_memory=pin_memory,
+            persistent_workers=num_workers > 0,
+            worker_init_fn=_start_worker,
+            # A generator of its own: iterating must not move the global random state of the training process.
+            generator=torch.Generator(),
+        )
+
+
+def _as_it_is(loaded: Any) -> Any:
+    return loaded
+
+
+def _start_worker(worker_id: int) -> None:
+    """One thread per worker: the processes are the parallelism. Ctrl-C is the training process's to handle."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

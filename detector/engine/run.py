@@ -1,0 +1,248 @@
+"""From a configuration to everything that the train loop needs."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from detector.config import Config
+from detector.config_io import dump_config
+from detector.criterion import LossNormalizer, build_criterion
+from detector.data.dataset import CocoDataset, open_coco_dataset
+from detector.data.loader import BatchLoader, build_train_loader
+from detector.data.transforms import Transforms, build_transforms
+from detector.engine.checkpoint import find_newest_checkpoint, load_checkpoint
+from detector.engine.device import ResolvedPrecision, describe_device, resolve_device, resolve_precision
+from detector.engine.ema import WeightAverage
+from detector.engine.evaluator import Evaluator, build_evaluator
+from detector.engine.matcher import build_matcher
+from detector.engine.optimizer import build_optimizer
+from detector.engine.processes import Processes, join_processes, processes_from_environment
+from detector.engine.report import backbone_warning, format_report
+from detector.engine.run_folder import CHECKPOINTS, prepare_run_folder, write_run_files
+from detector.engine.schedule import Schedule, build_schedule
+from detector.engine.state import TrainState, transfer_weights
+from detector.engine.step import Stepper
+from detector.evaluation.coco import load_ground_truth
+from detector.inspect.startup import check_decodable, check_files_present
+from detector.models import build_model
+from detector.telemetry import RunRecorder
+
+Origins = Mapping[tuple[str | int, ...], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that is ready to train; nothing in it is built again.
+
+    Attributes:
+        config: with ``precision`` resolved.
+        output_dir: run folder.
+        state: what training moves, already at the step to continue from.
+        schedule: length and learning rate.
+        stepper: makes optimiser steps.
+        loader: micro-batches of this process, without end.
+        num_forwards: micro-batches per step.
+        evaluator: on the validation set.
+        train_dataset: images to learn from.
+        val_dataset: images to be scored on.
+        recorder: where rows and notes go.
+        device: where it runs.
+        processes: who shares it.
+        is_initialised: whether the weights come from another run's checkpoint.
+    """
+
+    config: Config
+    output_dir: Path
+    state: TrainState
+    schedule: Schedule
+    stepper: Stepper
+    loader: BatchLoader
+    num_forwards: int
+    evaluator: Evaluator
+    train_dataset: CocoDataset
+    val_dataset: CocoDataset
+    recorder: RunRecorder
+    device: torch.device
+    processes: Processes
+    is_initialised: bool
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Optimiser steps in one pass over the training images."""
+        return len(self.train_dataset) / self.config.data.batch_size
+
+    def steps_of(self, cadence: int | str) -> int:
+        """Return a cadence of the configuration (steps, or ``epoch``) in steps."""
+        return cadence if isinstance(cadence, int) else max(1, round(self.steps_per_epoch))
+
+
+def build_run(
+    config: Config,
+    origins: Origins,
+    *,
+    resume: str | None = None,
+    init_from: Path | None = None,
+    overwrite: bool = False,
+) -> Run:
+    """Build a run: check what the user gave, in the order of cost, then make everything.
+
+    Args:
+        config: the configuration.
+        origins: where each of its values comes from, for messages.
+        resume: None, "auto" (newest checkpoint of the run folder) or a checkpoint file.
+        init_from: checkpoint to take weights from, for a new run.
+        overwrite: remove the run that is in the run folder.
+
+    Raises:
+        UserError: if anything that the user gave is wrong.
+    """
+    processes = processes_from_environment()
+    device = resolve_device(config.device, processes.local_rank)
+    precision = resolve_precision(config.precision, device)
+    config = config.model_copy(update={"precision": precision})
+    transforms = build_transforms(config.data.augment, origins)
+    output_dir = Path(config.output_dir)
+    if processes.is_main:
+        prepare_run_folder(output_dir, resume=resume is not None, overwrite=overwrite)
+    train, val, notes = _open_datasets(config, processes)
+    schedule, schedule_notes = build_schedule(config.schedule, len(train), config.data.batch_size)
+
+    _seed_everything(config)
+    join_processes(processes, device)
+    content, resume_notes = _find_resume(output_dir, resume)
+    state, init_note = _build_state(config, train, device, precision, content, init_from)
+    recorder = RunRecorder(
+        output_dir, max_steps=schedule.max_steps, start_step=state.step, is_main=processes.is_main
+    )
+    if processes.is_main:
+        write_run_files(
+            output_dir, config_yaml=dump_config(config), seed=config.seed, hardware=describe_device(device)
+        )
+        recorder.note(format_report(config, state, schedule, train, val, processes))
+        for note in [*notes, *schedule_notes, *resume_notes, *([init_note] if init_note else [])]:
+            recorder.note(note)
+        if warning := backbone_warning(config):
+            recorder.warn(warning)
+    loader, num_forwards = _build_loader(config, train, transforms, state.step, processes, device)
+    stepper = Stepper(
+        state,
+        build_matcher(config),
+        build_criterion(config.loss),
+        precision=precision,
+        processes=processes,
+        clip_grad_norm=config.optimizer.clip_grad_norm,
+    )
+    evaluator = build_evaluator(
+        config,
+        val,
+        load_ground_truth(Path(config.data.val.annotations)),
+        train.categories,
+        precision=precision,
+        device=device,
+        processes=processes,
+    )
+    return Run(
+        config=config,
+        output_dir=output_dir,
+        state=state,
+        schedule=schedule,
+        stepper=stepper,
+        loader=loader,
+        num_forwards=num_forwards,
+        evaluator=evaluator,
+        train_dataset=train,
+        val_dataset=val,
+        recorder=recorder,
+        device=device,
+        processes=processes,
+        is_initialised=init_from is not None,
+    )
+
+
+def _open_datasets(config: Config, processes: Processes) -> tuple[CocoDataset, CocoDataset, list[str]]:
+    """Return both datasets, and what was found in them."""
+    splits, notes = [], []
+    for name, split in (("train", config.data.train), ("val", config.data.val)):
+        dataset = open_coco_dataset(Path(split.annotations), Path(split.images))
+        if processes.is_main:
+            notes.append(f"{name}: {check_files_present(dataset)}; {check_decodable(dataset, seed=config.seed)}")
+            if dataset.table.problems.num_changed:
+                notes.append(f"{name}: {dataset.table.problems}")
+        splits.append(dataset)
+    return splits[0], splits[1], notes
+
+
+def _seed_everything(config: Config) -> None:
+    torch.manual_seed(config.seed)
+    if config.deterministic:
+        # cuBLAS reads it when it is first used; torch refuses its nondeterministic workspaces otherwise.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+
+
+def _find_resume(output_dir: Path, resume: str | None) -> tuple[tuple[str, dict[str, Any]] | None, list[str]]:
+    """Return the checkpoint to continue from (its name and content), if any, and notes."""
+    if resume is None:
+        return None, []
+    if resume != "auto":
+        return (resume, load_checkpoint(Path(resume))), [f"resumed from {resume}"]
+    path, notes = find_newest_checkpoint(output_dir / CHECKPOINTS)
+    if path is None:
+        return None, [*notes, f"--resume: no checkpoint in {output_dir / CHECKPOINTS}; starting from step 0"]
+    return (str(path), load_checkpoint(path)), [*notes, f"resumed from {path}"]
+
+
+def _build_state(
+    config: Config,
+    train: CocoDataset,
+    device: torch.device,
+    precision: ResolvedPrecision,
+    content: tuple[str, dict[str, Any]] | None,
+    init_from: Path | None,
+) -> tuple[TrainState, str | None]:
+    starts_fresh = content is None and init_from is None
+    model = build_model(config.model, len(train.categories), load_weights=starts_fresh)
+    note = None
+    if content is None and init_from is not None:
+        source = load_checkpoint(init_from)
+        weights = source["model"] if source["ema"] is None else source["ema"]["model"]
+        note = transfer_weights(model, weights, str(init_from))
+    model = model.to(device)
+    state = TrainState(
+        model=model,
+        optimizer=build_optimizer(config.optimizer, model),
+        normalizer=LossNormalizer(config.loss.normalizer),
+        ema=None if config.ema.decay is None else WeightAverage(model, config.ema.decay),
+        scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
+    )
+    if content is not None:
+        state.load_checkpoint(content[1], content[0], train.categories)
+    return state, note
+
+
+def _build_loader(
+    config: Config,
+    train: CocoDataset,
+    transforms: Transforms,
+    start_step: int,
+    processes: Processes,
+    device: torch.device,
+) -> tuple[BatchLoader, int]:
+    data = config.data
+    loader = build_train_loader(
+        data,
+        train,
+        transforms,
+        seed=config.seed,
+        start_step=start_step,
+        rank=processes.rank,
+        num_processes=processes.num_processes,
+        pin_memory=device.type == "cuda",
+    )
+    per_process = data.batch_size // processes.num_processes
+    per_forward = per_process if data.images_per_forward == "auto" else data.images_per_forward
+    return loader, per_process // per_forward

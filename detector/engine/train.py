@@ -1,0 +1,168 @@
+"""The train loop."""
+
+import itertools
+import time
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from detector.config import Config
+from detector.engine.checkpoint import save_checkpoint
+from detector.engine.clock import StepClock
+from detector.engine.evaluator import Evaluation
+from detector.engine.pictures import draw_pictures
+from detector.engine.run import Origins, Run, build_run
+from detector.engine.run_folder import CHECKPOINTS
+from detector.engine.sanity import InitialLoss, likely_cause
+from detector.engine.schedule import attach_schedule, is_due
+from detector.engine.stop import StopRequest
+from detector.config_io import dump_config
+from detector.errors import StoppedEarly
+from detector.evaluation.table import format_scores
+from detector.telemetry import EvalRow, StepTotals, TrainRow
+
+PICTURE_SCORE_THRESH = 0.3
+"""Predictions below this are not drawn: at the threshold of the evaluation a picture would be full of boxes."""
+
+
+def train(
+    config: Config,
+    origins: Origins,
+    *,
+    resume: str | None = None,
+    init_from: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Train a detector as a configuration says; see :func:`detector.engine.run.build_run` for the arguments.
+
+    Raises:
+        UserError: if anything that the user gave is wrong.
+        StoppedEarly: after SIGTERM, SIGINT or SIGUSR1, with everything saved.
+        DivergedError: after too many non-finite steps in a row.
+    """
+    run = build_run(config, origins, resume=resume, init_from=init_from, overwrite=overwrite)
+    with run.recorder:
+        try:
+            if run.state.step >= run.schedule.max_steps:
+                run.recorder.note(f"the run in {run.output_dir} is finished: {run.state.step} steps are done")
+                return
+            train_loop(run)
+        finally:
+            run.processes.close()
+
+
+def train_loop(run: Run) -> None:
+    """Make the steps that are left: data, step, log, evaluate, save, stop."""
+    config, state, recorder, last_step = run.config, run.state, run.recorder, run.schedule.max_steps
+    scheduler = attach_schedule(state.optimizer, run.schedule, config.optimizer.lr, state.step)
+    batches, clock = iter(run.loader), StepClock()
+    state.model.train()
+    with StopRequest() as stop:
+        for step in range(state.step + 1, last_step + 1):
+            # Data
+            wait_start = time.perf_counter()
+            host_batches = list(itertools.islice(batches, run.num_forwards))
+            clock.add_wait(time.perf_counter() - wait_start)
+
+            # Step
+            lr = scheduler.get_last_lr()[0]
+            device_batches = [batch.to(run.device) for batch in host_batches]
+            if step == 1 and not run.is_initialised:
+                expected = run.stepper.expected_first_loss(device_batches, prior=config.model.head.prior)
+            result = run.stepper(device_batches)
+            scheduler.step()
+            state.step = step
+            clock.count_step()
+            if result.message is not None:
+                recorder.warn(result.message)
+            if step == 1 and not run.is_initialised:
+                _check_first_loss(run, expected, result.totals)
+
+            # Log
+            if is_due(step, config.log_every, last_step):
+                recorder.train_row(_train_row(run, result.totals, lr, clock))
+                clock.restart()
+
+            # Evaluate
+            is_best = False
+            if is_due(step, run.steps_of(config.eval.every), last_step):
+                is_best = _evaluate(run)
+                clock.restart()
+
+            # Save, stop
+            must_stop = run.processes.any(stop.is_set)
+            if is_best or must_stop or is_due(step, run.steps_of(config.checkpoint.every), last_step):
+                _save(run, is_best=is_best)
+                clock.restart()
+            if must_stop and step < last_step:
+                raise StoppedEarly(
+                    f"stopped by {stop.signal_name or 'another process'} after step {step}; everything is saved. "
+                    f"Continue with --resume output_dir={config.output_dir}"
+                )
+    if (message := run.stepper.guard.read()) is not None:
+        recorder.warn(message)
+
+
+def _train_row(run: Run, totals: StepTotals, lr: float, clock: StepClock) -> TrainRow:
+    data_seconds, step_seconds = clock.means()
+    return TrainRow(
+        step=run.state.step,
+        epoch=run.state.step / run.steps_per_epoch,
+        lr=lr,
+        data_seconds=data_seconds,
+        step_seconds=step_seconds,
+        images_per_second=run.config.data.batch_size / step_seconds,
+        **totals.to_host(),
+    )
+
+
+def _check_first_loss(run: Run, expected: Tensor, totals: StepTotals) -> None:
+    """Warn if the first class loss is not what theory gives for the prior, the classes and the anchors."""
+    check = InitialLoss(expected=float(expected), measured=float(totals.loss_cls))
+    if check.is_plausible:
+        run.recorder.note(f"first class loss {check.measured:.3f}, theory gives {check.expected:.3f}: as it should be")
+    else:
+        bias = run.state.model.cls_subnet.last.bias
+        assert bias is not None
+        run.recorder.warn(likely_cause(check, bias, run.config.model.head.prior))
+
+
+def _evaluate(run: Run) -> bool:
+    """Evaluate, record the result, and return whether it is the best so far."""
+    num_pictures = min(run.config.eval.num_pictures, len(run.val_dataset))
+    indices = [idx * len(run.val_dataset) // max(1, num_pictures) for idx in range(num_pictures)]
+    image_ids = run.val_dataset.table.image_ids.tolist()
+    with run.recorder.progress("evaluating", len(run.val_dataset)) as advance:
+        evaluation = run.evaluator(
+            run.state.model_for_evaluation, picture_ids=[image_ids[idx] for idx in indices], advance=advance
+        )
+    if evaluation is not None:
+        run.recorder.eval_row(_eval_row(run, evaluation, indices))
+        run.recorder.note(format_scores(evaluation.scores))
+    ap = run.processes.broadcast(None if evaluation is None else evaluation.scores.metrics["AP"])
+    return run.state.record_best(ap)
+
+
+def _eval_row(run: Run, evaluation: Evaluation, picture_indices: list[int]) -> EvalRow:
+    return EvalRow(
+        step=run.state.step,
+        metrics=evaluation.scores.metrics,
+        per_class={row.name: row.ap for row in evaluation.scores.per_class},
+        pictures=draw_pictures(run.val_dataset, picture_indices, evaluation.detections, PICTURE_SCORE_THRESH),
+        scores=np.array([result["score"] for result in evaluation.results], dtype=np.float32),
+        **evaluation.losses,
+    )
+
+
+def _save(run: Run, *, is_best: bool) -> None:
+    if not run.processes.is_main:
+        return
+    path = save_checkpoint(
+        run.output_dir / CHECKPOINTS,
+        run.state.to_checkpoint(dump_config(run.config), run.evaluator.categories),
+        step=run.state.step,
+        is_best=is_best,
+        keep=run.config.checkpoint.keep,
+    )
+    run.recorder.note(f"saved {path}{' (best so far)' if is_best else ''}")
