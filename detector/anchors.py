@@ -39,7 +39,9 @@ def make_cell_anchors(size: float, scales: Sequence[float], aspect_ratios: Seque
         [A, 4] float32 xyxy; the aspect ratio is the outer, the scale the inner order (as in torchvision).
     """
     sides = [
-        (size * scale / math.sqrt(ratio), size * scale * math.sqrt(ratio)) for ratio in aspect_ratios for scale in scales
+        (size * scale / math.sqrt(ratio), size * scale * math.sqrt(ratio))
+        for ratio in aspect_ratios
+        for scale in scales
     ]
     return torch.tensor([[-w / 2, -h / 2, w / 2, h / 2] for w, h in sides], dtype=torch.float32)
 
@@ -66,7 +68,6 @@ class AnchorGenerator:
         strides: Sequence[int] = STRIDES,
         offset: float = 0.0,
     ) -> None:
-        """See the class."""
         if len(sizes) != len(strides):
             raise ValueError(f"one size per level is needed: {len(sizes)} sizes for {len(strides)} strides")
         self.strides = tuple(strides)

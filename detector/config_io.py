@@ -25,6 +25,7 @@ __all__ = [
     "find_config",
     "format_config",
     "load_config",
+    "load_config_text",
     "load_config_with_origins",
 ]
 
@@ -93,7 +94,26 @@ def load_config_with_origins(path: str | Path, overrides: Sequence[str] = ()) ->
         ConfigError: the file cannot be read or is not YAML, or keys or values are wrong. Then all errors of the file
             and the overrides are in one message, each with its line or ``the command line``.
     """
-    document = _read_file(find_config(path))
+    return _check(_read_file(find_config(path)), overrides)
+
+
+def load_config_text(text: str, source: str, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration from YAML text, such as the one that a checkpoint holds.
+
+    Args:
+        text: the YAML.
+        source: what to call it in messages.
+        overrides: ``key.sub=value`` each.
+
+    Raises:
+        ConfigError: see :func:`load_config_with_origins`.
+    """
+    document = _check_is_mapping(read_yaml(text, lambda line: f"{source}:{line}"), source)
+    return _check(document, overrides).config
+
+
+def _check(document: YamlDocument, overrides: Sequence[str]) -> LoadedConfig:
+    """Merge overrides into a document and check the result."""
     document, notes, problems = apply_overrides(document, overrides)
     origins = document.origins
     non_finite = dict(find_non_finite(document.value, origins))
@@ -136,11 +156,14 @@ def _read_file(path: Path) -> YamlDocument:
     if len(content) > MAX_FILE_BYTES:
         raise ConfigError(f"{name}: larger than {MAX_FILE_BYTES} bytes, which no configuration is")
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{name}:{line}: not UTF-8 text (byte 0x{content[error.start]:02x})") from error
-    document = read_yaml(text, lambda line: f"{name}:{line}")
+    return _check_is_mapping(read_yaml(text, lambda line: f"{name}:{line}"), name)
+
+
+def _check_is_mapping(document: YamlDocument, name: str) -> YamlDocument:
     if document.value is None:
         raise ConfigError(f"{name}: the file is empty; expected keys and values such as 'output_dir: runs/first'")
     if not isinstance(document.value, dict):

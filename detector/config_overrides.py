@@ -54,7 +54,7 @@ def apply_overrides(
 def _parse(override: str) -> Iterator[tuple[_Path, Any]]:
     name, equals, text = override.partition("=")
     if not equals or not name:
-        raise ConfigError(f"override {override!r}: expected key=value, such as optimizer.lr=0.02")
+        raise ConfigError(f"override {override!r} (from {COMMAND_LINE}): expected key=value, such as optimizer.lr=0.02")
     key = tuple(name.split("."))
     _check_key(key)
     value = read_yaml(text, lambda _line: f"{name} (from {COMMAND_LINE})").value
@@ -98,7 +98,7 @@ def _drop_alternatives(tree: dict[str, Any], origins: dict[Key, str], assignment
         for given, other in (pair, pair[::-1]):
             section = tree.get(given[0])
             is_given = assignments.get(given) not in (None, [])
-            if not is_given or other in assignments or not isinstance(section, dict) or other not in origins:
+            if not is_given or not isinstance(section, dict) or other not in origins:
                 continue
             old, origin = section.pop(other[1]), origins[other]
             _forget(origins, other)

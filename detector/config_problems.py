@@ -1,16 +1,18 @@
 """What is wrong with a configuration, in plain words, with the origin of every offending value."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
 from pydantic import ValidationError
 
-from detector.config_schema import Key, all_keys, describe, find_section, format_key, section_keys
+from detector.config_schema import Key, all_keys, describe, find_section, format_key, name_keys, section_keys
 from detector.config_yaml import write_flow
 
 _SIMILAR = 0.6  # difflib's own default for "close"
+_DOTTED = re.compile(r"[a-z_0-9]+(?:\.[a-z_0-9]+)+")
 _MAX_SHOWN = 60  # characters of a found value
 
 
@@ -79,10 +81,11 @@ def _expected(key: Key, expected: str, value: Any, origins: Mapping[Key, str]) -
 
 def _similar_keys(name: str) -> list[str]:
     """Compare the whole path with all paths and the last part with all last parts; the best, with its equals."""
-    scores = {known: max(_ratio(name, known), _ratio(_leaf(name), _leaf(known))) for known in all_keys()}
+    others = [known for known in all_keys() if not name.startswith(f"{known}.")]  # its own section is no suggestion
+    scores = {known: max(_ratio(name, known), _ratio(_leaf(name), _leaf(known))) for known in others}
     best = max(scores.values())
     equals = [known for known, score in scores.items() if score == best >= _SIMILAR]
-    # `lr_` resembles one key, `name` is the last part of four: the nearest in the whole path come first.
+    # `batch_size` is the last part of two keys: the nearest in the whole path comes first.
     return sorted(equals, key=lambda known: _ratio(name, known), reverse=True)[:3]
 
 
@@ -116,19 +119,21 @@ def _value_at(key: Key, tree: Mapping[str, Any]) -> Any:
 
 
 def _cross_check(text: str, section: Key, origins: Mapping[Key, str]) -> str:
-    """Insert the origin of the key that a message of the schema's own checks begins with."""
+    """Insert the origins of the keys that a message of the schema's own checks names, at its beginning or later."""
     name, colon, rest = text.partition(": ")
     if not colon or name not in all_keys():
         return f"{format_key(section)}: {text}" if section else text
     origin = origins.get(tuple(name.split(".")))
-    return f"{name} ({f'from {origin}' if origin else 'default'}): {rest}"
+    others = {other: origins.get(tuple(other.split("."))) for other in _DOTTED.findall(rest)}
+    named = ", ".join(f"{other} from {origin}" for other, origin in others.items() if origin)
+    return f"{name} ({f'from {origin}' if origin else 'default'}): {rest}{f' ({named})' if named else ''}"
 
 
 def _show(value: Any) -> str:
     if isinstance(value, str):
         text = f"the string {value!r}"
     elif isinstance(value, dict):
-        text = f"a section with the keys {', '.join(value)}" if value else "an empty section"
+        text = f"a section with {name_keys(list(value))}" if value else "an empty section"
     elif value is None:
         text = "nothing (null)"
     else:

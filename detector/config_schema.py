@@ -4,7 +4,7 @@ Everything is read from the JSON schema that pydantic derives from :class:`detec
 can disagree with the check behind it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -22,6 +22,11 @@ def format_key(key: Key) -> str:
     for part in key:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
+
+
+def name_keys(names: Sequence[str]) -> str:
+    """Write ``the keys name, p``, or ``the key decay``."""
+    return f"the key{'' if len(names) == 1 else 's'} {', '.join(names)}"
 
 
 def section_keys(key: Key) -> tuple[str, ...] | None:
@@ -106,7 +111,7 @@ def _describe(node: _Node) -> str:
     if "const" in node:
         return str(node["const"])
     if "properties" in node:
-        return f"a section with the keys {', '.join(node['properties'])}"
+        return f"a section with {name_keys(list(node['properties']))}"
     match node.get("type"):
         case "integer":
             return "an integer" + _range(node)

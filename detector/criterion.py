@@ -90,7 +90,6 @@ class Criterion:
         box_beta: float = 0.0,
         box_weight: float = 1.0,
     ) -> None:
-        """See the class."""
         self.alpha = alpha
         self.gamma = gamma
         self.box_loss = box_loss
@@ -162,7 +161,6 @@ class LossNormalizer:
     START = 50.0
 
     def __init__(self, mode: NormalizerMode = "batch") -> None:
-        """See the class."""
         self.mode = mode
         self.mean_foreground = torch.tensor(self.START)
 
@@ -214,7 +212,6 @@ class ValidationLosses:
     """
 
     def __init__(self, criterion: Criterion, mode: NormalizerMode) -> None:
-        """See the class."""
         self.criterion = criterion
         self.mode = mode
         self._sums: Tensor | None = None  # [6]: total, cls, box, fg, bg, divisor

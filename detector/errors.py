@@ -1,4 +1,4 @@
-"""Errors that the command line knows: what the user can mend, and a stop on request."""
+"""What the command line knows how to report: the user's errors, a stop on request, a run that diverged."""
 
 
 class UserError(Exception):
@@ -13,4 +13,12 @@ class StoppedEarly(Exception):  # noqa: N818 (it is no error)
     """A run was stopped on request, by a signal or a time limit, with everything saved.
 
     The message says where it stands and how to continue. The command line prints it and exits with 75.
+    """
+
+
+class DivergedError(Exception):
+    """Training has gone wrong beyond repair: too many non-finite steps in a row.
+
+    The weights are those before the first of them, and the checkpoints are intact. The command line prints the message
+    and exits with 1.
     """

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from detector.config.base import Auto, Fraction, OpenFraction, PositiveFloat, PositiveInt, Section
+from detector.config.base import Auto, Fraction, OpenFraction, PositiveFloat, Section
 
 NUM_LEVELS = 5
 """P3 ... P7."""

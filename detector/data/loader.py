@@ -1,10 +1,10 @@
 """Loaders that yield batches, the same ones for any number of worker processes."""
 
 import logging
-import os
 import signal
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -34,7 +34,9 @@ class BatchLoader:
         self._named: set[str] = set()
 
     def __iter__(self) -> Iterator[Batch]:
-        for loaded in self._loader:
+        with _quiet_about_many_workers():
+            stream = iter(self._loader)
+        for loaded in stream:
             for note in loaded.notes:
                 if note not in self._named:
                     self._named.add(note)
@@ -144,11 +146,7 @@ def build_eval_loader(
 def _data_loader(
     source: BatchSource, sampler: Sampler[list[SampleKey]], num_workers: int, pin_memory: bool
 ) -> "DataLoader[Loaded]":
-    num_cores = os.cpu_count() or 1
-    if num_workers > num_cores:
-        _logger.info("data.num_workers: %d loader processes share %d CPU cores", num_workers, num_cores)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="This DataLoader will create")  # said above
+    with _quiet_about_many_workers():
         return DataLoader(
             source,
             batch_sampler=sampler,
@@ -160,6 +158,14 @@ def _data_loader(
             # A generator of its own: iterating must not move the global random state of the training process.
             generator=torch.Generator(),
         )
+
+
+@contextmanager
+def _quiet_about_many_workers() -> Iterator[None]:
+    """Let ``data.num_workers`` be the user's choice: ``DataLoader`` warns about more processes than cores."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        yield
 
 
 def _as_it_is(loaded: Any) -> Any:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
@@ -211,5 +210,5 @@ class EvalSampler(Sampler[list[SampleKey]]):
 
 
 def _as_array(sizes: Tensor) -> npt.NDArray[np.int64]:
-    array: npt.NDArray[np.int64] = sizes.to(torch.int64).numpy()
-    return array
+    # A copy: handing the dataset to a spawned worker moves its tensors, and numpy's view of them would dangle.
+    return np.array(sizes.tolist(), dtype=np.int64).reshape(-1, 2)

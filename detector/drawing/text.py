@@ -61,7 +61,7 @@ def render_text(text: str, size: int) -> Mask:
     """
     canvas = _opencv_mask(text, size) if hasattr(cv2, "FontFace") else _pillow_mask(text, size)
     inked = np.flatnonzero(canvas.any(axis=0))
-    mask = canvas[:, inked[0] : inked[-1] + 1] if inked.size else canvas[:, :0]
+    mask = canvas[:, inked[0] : inked[-1] + 1].copy() if inked.size else canvas[:, :0].copy()
     mask.flags.writeable = False
     return mask
 

@@ -63,7 +63,7 @@ def describe_device(device: torch.device) -> str:
 
 def _has_native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     flags = _cpu_info("flags", "Features").split()
     return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", "bf16"))
 

@@ -17,7 +17,6 @@ class WeightAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        """See the class."""
         self.decay = decay
         self._ok: Tensor | None = None
         self._averaged = AveragedModel(model, multi_avg_fn=self._lerp)

@@ -76,7 +76,6 @@ class Evaluator:
         device: torch.device,
         processes: Processes,
     ) -> None:
-        """See the class."""
         self.loader = loader
         self.ground_truth = ground_truth
         self.categories = categories

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from detector.errors import DivergedError
+
 MAX_IN_A_ROW = 20
 """Non-finite steps in a row after which a run stops: nothing has moved since the first, so nothing will."""
-
-
-class DivergedError(Exception):
-    """Too many non-finite steps in a row; the weights are those before the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,6 @@ class NonfiniteGuard:
     """
 
     def __init__(self, *, ignore_gradients: bool = False) -> None:
-        """See the class."""
         self.num_skipped = 0
         self._in_a_row = 0
         self._ignore_gradients = ignore_gradients
@@ -97,7 +94,6 @@ class BatchNormSnapshot:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        """See the class."""
         self._buffers = [
             buffer
             for module in model.modules()

@@ -135,7 +135,7 @@ def _weights(content: dict[str, Any], weights: str | None, checkpoint: Path) -> 
     return chosen
 
 
-def _one_of(key: str, value: str, accepted: tuple[str, ...]) -> Any:  # noqa: ANN401
+def _one_of(key: str, value: str, accepted: tuple[str, ...]) -> Any:
     if value not in accepted:
         raise UserError(f"{key}: expected one of {', '.join(accepted)}, found {value!r}")
     return value

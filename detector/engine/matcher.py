@@ -28,7 +28,6 @@ class Matcher:
         allow_low_quality_matches: bool,
         ignore_ioa_thresh: float,
     ) -> None:
-        """See the class."""
         self.anchor_generator = anchor_generator
         self.fg_iou_thresh = fg_iou_thresh
         self.bg_iou_thresh = bg_iou_thresh

@@ -37,7 +37,8 @@ def masked_step(optimizer: Optimizer, ok: Tensor) -> None:
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float, *, decay_norm_and_bias: bool) -> list[dict[str, object]]:
-    decayed, undecayed = [], []
+    decayed: list[nn.Parameter] = []
+    undecayed: list[nn.Parameter] = []
     for parameter in model.parameters():
         if parameter.requires_grad:
             # Biases and normalisation parameters are the vectors among the parameters.

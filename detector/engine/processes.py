@@ -47,7 +47,7 @@ class Processes:
         dist.all_gather_object(flags, flag)
         return any(flags)
 
-    def gather(self, value: Any) -> list[Any] | None:  # noqa: ANN401
+    def gather(self, value: Any) -> list[Any] | None:
         """Return every process's ``value`` in the order of ranks on the main process, None on the others."""
         if self.num_processes == 1:
             return [value]
@@ -55,7 +55,7 @@ class Processes:
         dist.gather_object(value, values)
         return values
 
-    def broadcast(self, value: Any) -> Any:  # noqa: ANN401
+    def broadcast(self, value: Any) -> Any:
         """Return the main process's ``value`` everywhere."""
         if self.num_processes == 1:
             return value

@@ -115,13 +115,9 @@ def build_run(
     join_processes(processes, device)
     content, resume_notes = _find_resume(output_dir, resume)
     state, init_note = _build_state(config, train, device, precision, content, init_from)
-    recorder = RunRecorder(
-        output_dir, max_steps=schedule.max_steps, start_step=state.step, is_main=processes.is_main
-    )
+    recorder = RunRecorder(output_dir, max_steps=schedule.max_steps, start_step=state.step, is_main=processes.is_main)
     if processes.is_main:
-        write_run_files(
-            output_dir, config_yaml=dump_config(config), seed=config.seed, hardware=describe_device(device)
-        )
+        write_run_files(output_dir, config_yaml=dump_config(config), seed=config.seed, hardware=describe_device(device))
         recorder.note(format_report(config, state, schedule, train, val, processes))
         for note in [*notes, *schedule_notes, *resume_notes, *([init_note] if init_note else [])]:
             recorder.note(note)

@@ -68,8 +68,8 @@ def _git(*arguments: str) -> str | None:
     """Return what git says of this program's checkout; None where it is installed without one."""
     folder = Path(detector.__file__).parent
     try:
-        result = subprocess.run(  # noqa: S603
-            ["git", *arguments],  # noqa: S607
+        result = subprocess.run(
+            ["git", *arguments],
             cwd=folder,
             capture_output=True,
             text=True,

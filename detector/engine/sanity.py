@@ -8,7 +8,7 @@ term, the class loss is (F (T + (K - 1) B) + G K B) / normaliser for F foregroun
 import math
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from detector.models.heads import prior_bias
 
@@ -62,10 +62,11 @@ def expected_initial_cls_loss(
     own = (1.0 if alpha is None else alpha) * (1 - prior) ** gamma * -math.log(prior)
     other = (1.0 if alpha is None else 1 - alpha) * prior**gamma * -math.log(1 - prior)
     foreground = num_foreground * (own + (num_classes - 1) * other)
-    return ((foreground + num_background * (num_classes * other)) / normalizer).sum()
+    total: Tensor = ((foreground + num_background * (num_classes * other)) / normalizer).sum()
+    return total
 
 
-def likely_cause(check: InitialLoss, cls_bias: nn.Parameter, prior: float) -> str:
+def likely_cause(check: InitialLoss, cls_bias: Tensor, prior: float) -> str:
     """Return a warning for an implausible first class loss that names the likely cause and what to do.
 
     Args:

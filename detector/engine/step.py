@@ -60,7 +60,6 @@ class Stepper:
         processes: Processes | None = None,
         clip_grad_norm: float | None = None,
     ) -> None:
-        """See the class."""
         self.state = state
         self.matcher = matcher
         self.criterion = criterion
@@ -180,5 +179,3 @@ def _totals(losses: Losses, counts: Tensor, grad_norm: Tensor) -> StepTotals:
         num_ignored=num_ignored,
         grad_norm=grad_norm,
     )
-
-

@@ -14,7 +14,6 @@ class StopRequest:
     SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
     def __init__(self) -> None:
-        """See the class."""
         self.signal_name: str | None = None
         self._previous: dict[signal.Signals, signal._HANDLER] = {}
 

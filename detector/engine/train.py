@@ -1,13 +1,14 @@
 """The train loop."""
 
 import itertools
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from detector.config import Config
+from detector.config_io import dump_config
 from detector.engine.checkpoint import save_checkpoint
 from detector.engine.clock import StepClock
 from detector.engine.evaluator import Evaluation
@@ -17,7 +18,6 @@ from detector.engine.run_folder import CHECKPOINTS
 from detector.engine.sanity import InitialLoss, likely_cause
 from detector.engine.schedule import attach_schedule, is_due
 from detector.engine.stop import StopRequest
-from detector.config_io import dump_config
 from detector.errors import StoppedEarly
 from detector.evaluation.table import format_scores
 from detector.telemetry import EvalRow, StepTotals, TrainRow
@@ -30,11 +30,14 @@ def train(
     config: Config,
     origins: Origins,
     *,
+    notes: Sequence[str] = (),
     resume: str | None = None,
     init_from: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Train a detector as a configuration says; see :func:`detector.engine.run.build_run` for the arguments.
+
+    ``notes`` are lines to be printed with the start-up report.
 
     Raises:
         UserError: if anything that the user gave is wrong.
@@ -43,6 +46,8 @@ def train(
     """
     run = build_run(config, origins, resume=resume, init_from=init_from, overwrite=overwrite)
     with run.recorder:
+        for note in notes:
+            run.recorder.note(note)
         try:
             if run.state.step >= run.schedule.max_steps:
                 run.recorder.note(f"the run in {run.output_dir} is finished: {run.state.step} steps are done")
@@ -61,12 +66,11 @@ def train_loop(run: Run) -> None:
     with StopRequest() as stop:
         for step in range(state.step + 1, last_step + 1):
             # Data
-            wait_start = time.perf_counter()
-            host_batches = list(itertools.islice(batches, run.num_forwards))
-            clock.add_wait(time.perf_counter() - wait_start)
+            with clock.waiting():
+                host_batches = list(itertools.islice(batches, run.num_forwards))
 
             # Step
-            lr = scheduler.get_last_lr()[0]
+            lr = float(scheduler.get_last_lr()[0])
             device_batches = [batch.to(run.device) for batch in host_batches]
             if step == 1 and not run.is_initialised:
                 expected = run.stepper.expected_first_loss(device_batches, prior=config.model.head.prior)
@@ -87,18 +91,18 @@ def train_loop(run: Run) -> None:
             # Evaluate
             is_best = False
             if is_due(step, run.steps_of(config.eval.every), last_step):
-                is_best = _evaluate(run)
-                clock.restart()
+                with clock.paused():
+                    is_best = _evaluate(run)
 
             # Save, stop
             must_stop = run.processes.any(stop.is_set)
             if is_best or must_stop or is_due(step, run.steps_of(config.checkpoint.every), last_step):
-                _save(run, is_best=is_best)
-                clock.restart()
+                with clock.paused():
+                    _save(run, is_best=is_best)
             if must_stop and step < last_step:
                 raise StoppedEarly(
                     f"stopped by {stop.signal_name or 'another process'} after step {step}; everything is saved. "
-                    f"Continue with --resume output_dir={config.output_dir}"
+                    f"Continue with: detector train --config {run.output_dir / 'config.yaml'} --resume"
                 )
     if (message := run.stepper.guard.read()) is not None:
         recorder.warn(message)
@@ -148,7 +152,7 @@ def _eval_row(run: Run, evaluation: Evaluation, picture_indices: list[int]) -> E
     return EvalRow(
         step=run.state.step,
         metrics=evaluation.scores.metrics,
-        per_class={row.name: row.ap for row in evaluation.scores.per_class},
+        per_class={row.name: row.AP for row in evaluation.scores.per_class},
         pictures=draw_pictures(run.val_dataset, picture_indices, evaluation.detections, PICTURE_SCORE_THRESH),
         scores=np.array([result["score"] for result in evaluation.results], dtype=np.float32),
         **evaluation.losses,

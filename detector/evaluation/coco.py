@@ -42,15 +42,15 @@ class ClassScore:
     Attributes:
         category_id: id in the annotation file.
         name: class name.
-        AP: mean over the IoU thresholds .50:.05:.95 and recalls, in [0, 1].
-        AP50: the same at IoU .50.
+        ap: mean over the IoU thresholds .50:.05:.95 and recalls, in [0, 1].
+        ap50: the same at IoU .50.
         num_gt: objects in the annotation file, without crowds.
     """
 
     category_id: int
     name: str
-    AP: float
-    AP50: float
+    ap: float
+    ap50: float
     num_gt: int
 
 
@@ -88,7 +88,9 @@ def load_ground_truth(path: Path) -> COCO:
     image_ids = _unique_ids(dataset["images"], "images", path)
     category_ids = _unique_ids(dataset["categories"], "categories", path)
     if not image_ids or not category_ids:
-        raise UserError(f"{path}: nothing to score on: the list of {'images' if not image_ids else 'categories'} is empty")
+        raise UserError(
+            f"{path}: nothing to score on: the list of {'images' if not image_ids else 'categories'} is empty"
+        )
     _complete_annotations(dataset["annotations"], image_ids, category_ids, path)
     return _to_coco(dataset)
 
@@ -155,10 +157,10 @@ def _per_class(ground_truth: COCO, evaluator: COCOeval) -> tuple[ClassScore, ...
     precision = evaluator.eval["precision"][..., 0, -1]  # [IoU, recall, class]: all areas, most detections
     return tuple(
         ClassScore(
-            category_id=category_id,
+            category_id=int(category_id),
             name=str(ground_truth.cats[category_id].get("name", category_id)),
-            AP=_mean_of_scored(precision[:, :, column]),
-            AP50=_mean_of_scored(precision[0, :, column]),
+            ap=_mean_of_scored(precision[:, :, column]),
+            ap50=_mean_of_scored(precision[0, :, column]),
             num_gt=objects[category_id],
         )
         for column, category_id in enumerate(evaluator.params.catIds)
@@ -182,7 +184,7 @@ def _detections_as_coco(ground_truth: COCO, results: Iterable[Mapping[str, Any]]
                 f"category id {category_id} (detected in image {image_id}) is not among the categories of "
                 f"{annotations}: {_first_ids(ground_truth.cats)}"
             )
-        if not math.isfinite(sum(box) + value):
+        if not all(map(math.isfinite, (*box, value))):
             raise ValueError(f"image {image_id}: detection with a box or score that is not finite: {box}, {value}")
         entry = {"image_id": image_id, "category_id": category_id, "bbox": box, "score": value}
         entries.append(entry | {"id": index + 1, "area": box[2] * box[3], "iscrowd": 0})

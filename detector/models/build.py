@@ -45,7 +45,7 @@ def build_model(config: ModelConfig, num_classes: int, *, load_weights: bool = T
         for num_outputs, last_bias in ((num_classes, prior_bias(config.head.prior)), (4, 0.0))
     ]
     model = RetinaNet(backbone, fpn, *subnets)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.to(memory_format=torch.channels_last)
 
 
 def resolve_backbone(config: BackboneConfig) -> tuple[NormName, int]:

@@ -20,7 +20,6 @@ class FeaturePyramid(nn.Module):
     """
 
     def __init__(self, in_channels: Sequence[int], channels: int = 256, p6_from: Literal["c5", "p5"] = "c5") -> None:
-        """See the class."""
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(c, channels, kernel_size=1) for c in in_channels)
         self.output = nn.ModuleList(nn.Conv2d(channels, channels, kernel_size=3, padding=1) for _ in in_channels)

@@ -33,7 +33,6 @@ class Subnet(nn.Module):
         norm: Literal["none", "group"] = "none",
         last_bias: float = 0.0,
     ) -> None:
-        """See the class."""
         super().__init__()
         self.num_outputs = num_outputs
         layers: list[nn.Module] = []
@@ -55,7 +54,7 @@ class Subnet(nn.Module):
         return tuple(self._one_level(feature) for feature in features)
 
     def _one_level(self, feature: Tensor) -> Tensor:
-        x = self.last(self.convs(feature))  # [N, A * num_outputs, H, W]
+        x: Tensor = self.last(self.convs(feature))  # [N, A * num_outputs, H, W]
         return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, self.num_outputs)
 
 

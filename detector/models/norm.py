@@ -14,8 +14,12 @@ NormName = Literal["frozen", "batch", "sync", "group"]
 class FrozenBatchNorm2d(nn.Module):
     """Batch normalisation whose statistics and affine parameters never change.
 
-    The names match ``nn.BatchNorm2d``, so its weights load. One fused call: in mixed precision the activation stays
-    in its half type while the arithmetic is float32 (torchvision's module of this name promotes it to float32).
+    The names match ``nn.BatchNorm2d``, so its weights load. In mixed precision the activation stays in its half type
+    while the arithmetic is float32 (torchvision's module of this name promotes it to float32).
+
+    Attributes:
+        is_folded: whether the convolution before it applies it already (:mod:`detector.models.folding`); the forward
+            pass then changes nothing.
 
     Args:
         num_features: C.
@@ -28,17 +32,24 @@ class FrozenBatchNorm2d(nn.Module):
     running_var: Tensor
 
     def __init__(self, num_features: int, eps: float = 1e-5) -> None:
-        """See the class."""
         super().__init__()
         self.eps = eps
+        self.is_folded = False
         self.register_buffer("weight", torch.ones(num_features))
         self.register_buffer("bias", torch.zeros(num_features))
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("running_var", torch.ones(num_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return [N, C, H, W] (x - mean) / sqrt(var + eps) * weight + bias."""
+        """Return [N, C, H, W] (x - mean) / sqrt(var + eps) * weight + bias; ``x`` itself where that is folded."""
+        if self.is_folded:
+            return x
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """Return [C] scale and [C] shift with forward(x) = x * scale + shift."""
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        return scale, self.bias - self.running_mean * scale
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

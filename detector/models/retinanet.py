@@ -18,10 +18,7 @@ class RetinaNet(nn.Module):
         box_subnet: 4 offsets per anchor.
     """
 
-    def __init__(
-        self, backbone: ResNetBackbone, fpn: FeaturePyramid, cls_subnet: Subnet, box_subnet: Subnet
-    ) -> None:
-        """See the class."""
+    def __init__(self, backbone: ResNetBackbone, fpn: FeaturePyramid, cls_subnet: Subnet, box_subnet: Subnet) -> None:
         super().__init__()
         self.backbone = backbone
         self.fpn = fpn

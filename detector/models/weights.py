@@ -64,7 +64,9 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds for a file that is not a checkpoint
-        raise UserError(f"model.backbone.weights: {path} is not a PyTorch state dict ({type(error).__name__})") from error
+        raise UserError(
+            f"model.backbone.weights: {path} is not a PyTorch state dict ({type(error).__name__})"
+        ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"model.backbone.weights: {path} is not a state dict (name -> tensor)")
     return state

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch.testing import assert_close
 
@@ -44,3 +45,16 @@ def test_input_is_left_alone() -> None:
     before = images.clone()
     normalize_images(images, sizes)
     assert_close(images, before, atol=0, rtol=0)
+
+
+@pytest.mark.gpu
+def test_on_the_device_it_equals_the_host_without_waiting() -> None:
+    images, sizes = images_and_sizes()
+    on_device = images.cuda(), sizes.cuda()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        normalized = normalize_images(*on_device)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert normalized.is_contiguous(memory_format=torch.channels_last)
+    assert_close(normalized.cpu(), normalize_images(images, sizes), atol=1e-6, rtol=0)

@@ -94,9 +94,7 @@ def test_processes_and_micro_batches_share_out_the_global_batch(num_processes: i
     whole = list(islice(train_sampler(sizes), 5))
     steps: list[list[SampleKey]] = [[] for _ in whole]
     for rank in range(num_processes):
-        sampler = train_sampler(
-            sizes, rank=rank, num_processes=num_processes, images_per_forward=images_per_forward
-        )
+        sampler = train_sampler(sizes, rank=rank, num_processes=num_processes, images_per_forward=images_per_forward)
         stream = iter(sampler)
         for step in steps:
             for _ in range(sampler.num_micro_batches):
@@ -128,6 +126,15 @@ def test_short_sides_are_drawn_evenly_and_depend_only_on_seed_and_position() -> 
     assert [k.short_side for b in islice(train_sampler(sizes, seed=4, batch_size=10), 60) for k in b] != [
         key.short_side for key in keys
     ]
+
+
+def test_samplers_keep_sizes_of_their_own() -> None:
+    # Pickling a dataset for spawned workers moves its tensors elsewhere; a view of their old memory would be garbage.
+    sizes = random_sizes(20)
+    expected = list(islice(train_sampler(sizes), 4))
+    sampler = train_sampler(sizes)
+    sizes.zero_()
+    assert list(islice(sampler, 4)) == expected
 
 
 def test_entering_a_long_run_takes_well_under_a_second() -> None:

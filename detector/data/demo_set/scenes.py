@@ -206,6 +206,6 @@ def _photograph(pixels: npt.NDArray[np.float32], rng: np.random.Generator) -> np
     image = (pixels - 128) * np.float32(rng.uniform(0.8, 1.1)) + np.float32(128 + rng.uniform(-18, 18))
     sigma = rng.uniform(0.0, 0.9)
     if sigma > 0.3:
-        image = cv2.GaussianBlur(image, (0, 0), sigma)
+        image = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
     image = image + rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(2, 8))
     return np.asarray(np.clip(np.round(image), 0, 255), np.uint8)

@@ -142,7 +142,7 @@ def _material(rng: np.random.Generator, size: tuple[int, int]) -> Image:
 def _rotated_grid(
     size: tuple[int, int], angle: float, *, through: tuple[float, float] = (0.0, 0.0), step: float = 1.0
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return [H, W] coordinates along and across a direction, 0 at the (x, y) ``through``; pixels are ``step`` apart."""
+    """Return [H, W] coordinates along and across a direction, 0 at the point ``through``; pixels are ``step`` apart."""
     xs = np.arange(size[1], dtype=np.float32) * step - float(through[0])
     ys = np.arange(size[0], dtype=np.float32)[:, None] * step - float(through[1])
     cos, sin = math.cos(angle), math.sin(angle)

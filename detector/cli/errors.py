@@ -1,0 +1,147 @@
+"""The one place where errors become messages and exit codes.
+
+0 done; 2 the user's input is wrong: a plain message without a traceback; 75 stopped early on request, everything
+saved; 130 interrupted from the keyboard; 1 a run that diverged, or anything else with its traceback.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import select
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TextIO
+
+from detector.errors import DivergedError, StoppedEarly, UserError
+
+DONE: Final = 0
+FAILED: Final = 1
+USER_ERROR: Final = 2
+STOPPED_EARLY: Final = 75
+INTERRUPTED: Final = 130
+
+Run = Callable[[argparse.Namespace], int]
+
+
+def run_command(
+    name: str,
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+    run: Run,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parse a command line, run the command, and turn whatever happens into an exit code.
+
+    Args:
+        name: the command's, as in ``detector NAME``.
+        add_arguments: adds the command's arguments (and description) to a parser. Arguments without a dash may stand
+            anywhere on the line, between the options too.
+        run: does the work and returns the exit code.
+        argv: the arguments after the command's name; None for those of the process.
+
+    Returns:
+        The exit code. ``SystemExit`` does not leave this function, so that it can be called from Python.
+    """
+    script = Path(sys.argv[0]).name
+    # `tools/evaluate.py` has its own name; everything else is `detector evaluate`.
+    prog = script if script == f"{name.replace('-', '_')}.py" else f"detector {name}"
+
+    def parse_and_run() -> int:
+        parser = argparse.ArgumentParser(prog=prog, allow_abbrev=False)
+        add_arguments(parser)
+        return run(parser.parse_intermixed_args(argv))
+
+    return exit_code(parse_and_run)
+
+
+def exit_code(function: Callable[[], int]) -> int:
+    """Call a function and return its exit code, or that of the error it ends with, after printing the message.
+
+    Under ``torchrun``, where every process meets the same error, one of them prints it.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a class name the terminal cannot show must not end a run
+    try:
+        code = function()
+        sys.stdout.flush()  # here, where a closed pipe can be told from other trouble
+    except UserError as error:
+        _print_once(f"error: {error}")
+        return USER_ERROR
+    except StoppedEarly as stop:
+        _print_once(str(stop))
+        return STOPPED_EARLY
+    except DivergedError as error:
+        _print_once(f"error: {error}")
+        return FAILED
+    except KeyboardInterrupt:
+        _print_once("interrupted")
+        return INTERRUPTED
+    except SystemExit as end:  # argparse: --help, --version and its own messages
+        return end.code if isinstance(end.code, int) else DONE if end.code is None else FAILED
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and _is_closed(sys.stdout):
+            return FAILED  # the reader, such as `head`, has seen enough
+        if (advice := _torch_advice(error)) is not None:
+            _print_once(f"error: {advice}")
+            return USER_ERROR
+        traceback.print_exc()
+        return FAILED
+    return code
+
+
+def _torch_advice(error: Exception) -> str | None:
+    """Say what to install where torch and torchvision are missing or were built for each other's rivals."""
+    install = "install both together, from one package index: pip install --force-reinstall torch torchvision"
+    if isinstance(error, ModuleNotFoundError) and error.name in {"torch", "torchvision"}:
+        return f"{error.name} is not installed; {install}"
+    if isinstance(error, ImportError | RuntimeError) and "torchvision::nms does not exist" in str(error):
+        return (
+            f"torchvision does not fit the installed torch ({error}): torchvision's ordinary builds do not work with "
+            f"a CPU-only torch; {install}"
+        )
+    return None
+
+
+def _print_once(message: str) -> None:
+    if _speaks_for_all():
+        with contextlib.suppress(BrokenPipeError):
+            print(message, file=sys.stderr, flush=True)
+
+
+def _speaks_for_all() -> bool:
+    """Tell whether this process is the one of a ``torchrun`` that prints; alone it always is.
+
+    An error may meet one process only, so it is the first that comes, not rank 0: torchrun gives the processes of an
+    attempt on one machine neighbouring folders, in whose parent the first creates a file. Without those, rank 0.
+    """
+    if "RANK" not in os.environ:
+        return True
+    error_file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if error_file:
+        attempt = Path(error_file).parent.parent
+        try:
+            (attempt / "message-printed").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        except OSError:
+            pass  # no such folder here
+        else:
+            return True
+    return os.environ["RANK"] == "0"
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Tell whether nobody reads ``stream`` any more; if so, let Python's last flush at exit go nowhere."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):  # in memory, or closed by this process
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)  # errors are reported without being asked for
+    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+        return False
+    with Path(os.devnull).open("w") as devnull:
+        os.dup2(devnull.fileno(), descriptor)
+    return True

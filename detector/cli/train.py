@@ -1,0 +1,68 @@
+"""``detector train``: train a detector as a configuration says."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from detector.cli.errors import run_command
+from detector.config_io import format_config, load_config_with_origins
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments to ``parser``."""
+    parser.description = "Train a detector as a configuration says."
+    parser.add_argument(
+        "--config", required=True, metavar="FILE", help="YAML file, or the name of a shipped one (retina_demo)"
+    )
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="continue the run in output_dir from its newest checkpoint (or start it, if there is none), or continue "
+        "from the given one",
+    )
+    parser.add_argument(
+        "--init-from", type=Path, metavar="CHECKPOINT", help="start a new run from the weights of another run"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="remove the run that is in output_dir")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the configuration with the origin of each value, and exit"
+    )
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key.sub=value", help="values that replace those of the file, such as seed=1"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; see :func:`add_arguments`.
+
+    Raises:
+        UserError: if anything that the user gave is wrong.
+    """
+    overrides = list(args.overrides)
+    resume: str | None = args.resume
+    if resume is not None and "=" in resume and not Path(resume).exists():
+        # `--resume lr=1` takes the override that follows it for the checkpoint; overrides may stand anywhere.
+        overrides.insert(0, resume)
+        resume = "auto"
+    loaded = load_config_with_origins(args.config, overrides)
+    if args.print_config:
+        print(format_config(loaded), end="")
+        return 0
+    from detector.engine.train import train  # imports torch: not before the configuration is known to be right
+
+    train(
+        loaded.config,
+        loaded.origins,
+        notes=loaded.notes,
+        resume=resume,
+        init_from=args.init_from,
+        overwrite=args.overwrite,
+    )
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``tools/train.py``."""
+    return run_command("train", add_arguments, run, argv)

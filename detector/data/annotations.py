@@ -1,0 +1,213 @@
+"""Annotations as flat tensors in shared memory, with boxes cleaned for training.
+
+Letters: I images, B boxes that are left after cleaning, K classes.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from detector.data.coco_json import UNKNOWN_SIZE, CocoContent, read_coco_json
+from detector.data.decode import read_image_size
+from detector.data.packed import PackedStrings
+from detector.errors import UserError
+from detector.structures import Categories
+
+MIN_SIDE: Final = 0.01
+"""Boxes with a side below this many pixels have nothing to learn from; it is also how far a box may leave its image
+without being counted, as files are written with rounded decimals."""
+
+_NUM_NAMED_IMAGES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class BoxProblem:
+    """Boxes that share a flaw.
+
+    Attributes:
+        num_boxes: how many.
+        image_ids: the first images, in the file's order, that have one; at most five.
+    """
+
+    num_boxes: int = 0
+    image_ids: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        names = ", ".join(map(str, self.image_ids)) + (", ..." if self.num_boxes > len(self.image_ids) else "")
+        return f"(image id {names})"
+
+
+@dataclass(frozen=True, slots=True)
+class BoxProblems:
+    """What :func:`read_annotations` changed to make boxes fit for training.
+
+    Attributes:
+        degenerate: dropped: a side is below MIN_SIDE (so also zero or negative), infinite or no number.
+        outside: dropped: less than MIN_SIDE of a side lies inside the image.
+        clipped: cut at the border of the image, which they left by more than MIN_SIDE.
+    """
+
+    degenerate: BoxProblem = BoxProblem()
+    outside: BoxProblem = BoxProblem()
+    clipped: BoxProblem = BoxProblem()
+
+    @property
+    def num_changed(self) -> int:
+        """Boxes that were dropped or clipped."""
+        return self.degenerate.num_boxes + self.outside.num_boxes + self.clipped.num_boxes
+
+    def __str__(self) -> str:
+        """Return one line for the start-up report."""
+        parts = [
+            f"{problem.num_boxes} {text} {problem}"
+            for problem, text in (
+                (self.degenerate, "without area dropped"),
+                (self.outside, "outside the image dropped"),
+                (self.clipped, "clipped to the image"),
+            )
+            if problem.num_boxes
+        ]
+        return "boxes for training: " + ("; ".join(parts) or "all as they are in the file")
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationTable:
+    """The annotations of a dataset. All tensors are in shared memory: loader processes copy none of them.
+
+    Attributes:
+        path: the file they are from.
+        image_ids: [I] int64, ids of the images in the file, in its order.
+        sizes: [I, 2] int64, annotated (height, width) in pixels.
+        boxes: [B, 4] float32, xyxy in pixels of the image, inside it, each side at least about MIN_SIDE;
+            sorted by image, in the file's order within one.
+        labels: [B] int64 in [0, K).
+        ignore: [B] bool, True for crowd regions.
+        box_offsets: [I + 1] int64, image ``i`` has the boxes ``box_offsets[i] ... box_offsets[i + 1] - 1``.
+        file_names: I paths relative to the image folder.
+        categories: the K classes, in the order of their ids.
+        problems: what cleaning changed.
+    """
+
+    path: Path
+    image_ids: Tensor
+    sizes: Tensor
+    boxes: Tensor
+    labels: Tensor
+    ignore: Tensor
+    box_offsets: Tensor
+    file_names: PackedStrings
+    categories: Categories
+    problems: BoxProblems
+
+    def __len__(self) -> int:
+        """I, the number of images."""
+        return len(self.image_ids)
+
+
+def read_annotations(path: Path, images_dir: Path | None = None) -> AnnotationTable:
+    """Read a COCO annotation file for training.
+
+    Boxes become xyxy. The rule of cleaning: a box with a side below 0.01 px (so also zero or negative), or with a
+    number that is not finite, is dropped; others are clipped to their image, and dropped if less than 0.01 px of a
+    side is left. Crowd boxes become ignore regions. Nothing here concerns scoring, which reads the file as it is.
+
+    Args:
+        path: COCO JSON file, see :func:`~detector.data.coco_json.read_coco_json`.
+        images_dir: folder of the images. Used only for images whose width or height the file does not give: they
+            are read from the headers of the images.
+
+    Returns:
+        The annotations in shared memory.
+
+    Raises:
+        UserError: the file cannot be read or is wrong; sizes are missing and ``images_dir`` is None; an image whose
+            size is needed cannot be read; there is no room in shared memory.
+    """
+    content = read_coco_json(path)
+    sizes = _complete_sizes(path, content, images_dir)
+    boxes, keep, problems = _clean_boxes(content, sizes)
+    kept = np.flatnonzero(keep)
+    order = kept[np.argsort(content.image_index[kept], kind="stable")]
+    offsets = np.zeros(len(sizes) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(content.image_index[order], minlength=len(sizes)), out=offsets[1:])
+    table = AnnotationTable(
+        path=path,
+        image_ids=torch.from_numpy(content.image_ids),
+        sizes=torch.from_numpy(sizes),
+        boxes=torch.from_numpy(boxes[order].astype(np.float32)),
+        labels=torch.from_numpy(content.labels[order]),
+        ignore=torch.from_numpy(content.is_crowd[order]),
+        box_offsets=torch.from_numpy(offsets),
+        file_names=PackedStrings.pack(content.file_names),
+        categories=content.categories,
+        problems=problems,
+    )
+    _share(table)
+    return table
+
+
+def _complete_sizes(path: Path, content: CocoContent, images_dir: Path | None) -> npt.NDArray[np.int64]:
+    """Return [I, 2] sizes, those that the file does not give read from the images."""
+    rows = np.flatnonzero((content.sizes == UNKNOWN_SIZE).any(axis=1))
+    if not len(rows):
+        return content.sizes
+    if images_dir is None:
+        first = int(rows[0])
+        raise UserError(
+            f"{path}: images[{first}] (id {content.image_ids[first]}): 'width' or 'height' is missing "
+            f"({len(rows)} such images); expected positive integers, or the image folder to read them from"
+        )
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        found = list(pool.map(read_image_size, [images_dir / content.file_names[row] for row in rows.tolist()]))
+    sizes = content.sizes.copy()
+    sizes[rows] = np.array(found, dtype=np.int64)
+    return sizes
+
+
+def _clean_boxes(
+    content: CocoContent, sizes: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], BoxProblems]:
+    """Return clipped xyxy boxes [boxes of the file, 4], which of them to keep, and what was changed."""
+    x, y, width, height = content.boxes.T
+    with np.errstate(over="ignore", invalid="ignore"):  # sums with huge numbers and NaN are what is looked for
+        boxes = np.stack([x, y, x + width, y + height], axis=1)
+        is_degenerate = ~np.isfinite(boxes).all(axis=1) | ~((width >= MIN_SIDE) & (height >= MIN_SIDE))
+    limits = np.tile(sizes[content.image_index][:, ::-1], 2)  # [boxes, 4] as (width, height, width, height)
+    clipped = np.clip(boxes, 0, limits)
+    is_outside = ~is_degenerate & ((clipped[:, 2:] - clipped[:, :2]) < MIN_SIDE).any(axis=1)
+    with np.errstate(invalid="ignore"):  # infinity minus infinity, in boxes that are dropped
+        is_clipped = ~is_degenerate & ~is_outside & (np.abs(boxes - clipped) > MIN_SIDE).any(axis=1)
+
+    def problem(flags: npt.NDArray[np.bool_]) -> BoxProblem:
+        images = np.unique(content.image_index[flags])[:_NUM_NAMED_IMAGES]
+        return BoxProblem(int(flags.sum()), tuple(content.image_ids[images].tolist()))
+
+    problems = BoxProblems(problem(is_degenerate), problem(is_outside), problem(is_clipped))
+    return clipped, ~(is_degenerate | is_outside), problems
+
+
+def _share(table: AnnotationTable) -> None:
+    """Move the table's tensors to shared memory, in place."""
+    tensors = list(_tensors_of(table, table.file_names))
+    try:
+        for tensor in tensors:
+            tensor.share_memory_()
+    except RuntimeError as error:
+        num_bytes = sum(tensor.nbytes for tensor in tensors)
+        raise UserError(
+            f"{table.path}: the annotations need {num_bytes / 1e6:.0f} MB of shared memory, which the system refuses "
+            f"({str(error).splitlines()[0]}); in a container, start it with more, for example --shm-size=1g"
+        ) from error
+
+
+def _tensors_of(*objects: AnnotationTable | PackedStrings) -> Iterator[Tensor]:
+    for part in objects:
+        values: Sequence[object] = [getattr(part, field.name) for field in fields(part)]
+        yield from (value for value in values if isinstance(value, Tensor))

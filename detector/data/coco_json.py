@@ -1,0 +1,168 @@
+"""A COCO annotation file, parsed and checked; the content as it is in the file."""
+
+import gc
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.data.json_columns import Section, describe
+from detector.errors import UserError
+from detector.structures import Categories
+
+UNKNOWN_SIZE = 0
+"""Stands for a width or height that the file does not give."""
+
+
+@dataclass(frozen=True, slots=True)
+class CocoContent:
+    """What training needs of a COCO file, in the file's order.
+
+    Attributes:
+        image_ids: [I] int64, all different.
+        sizes: [I, 2] int64 (height, width) in pixels; UNKNOWN_SIZE where the file gives none
+            (missing, null or 0).
+        file_names: I paths relative to the image folder, none of which leaves it.
+        boxes: [B, 4] float64, (x, y, width, height) in pixels; any number, also NaN.
+        image_index: [B] int64, row of the box's image in [0, I).
+        labels: [B] int64 in [0, K).
+        is_crowd: [B] bool.
+        categories: K >= 1 classes in the order of their ids.
+    """
+
+    image_ids: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+    file_names: list[str]
+    boxes: npt.NDArray[np.float64]
+    image_index: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    is_crowd: npt.NDArray[np.bool_]
+    categories: Categories
+
+
+def read_coco_json(path: Path) -> CocoContent:
+    """Read and check a COCO annotation file.
+
+    Ids may have gaps and be 0; ``area``, ``iscrowd`` and annotation ids are not needed; width and height may be
+    missing; categories without boxes and images without boxes are fine.
+
+    Args:
+        path: the JSON file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        UserError: the file cannot be read, is no JSON, or its content is not what COCO's format says. The message
+            names the file, the entry with its ids, the key, what was found and what was expected.
+    """
+    with _garbage_collection_paused():
+        document = _parse(path)
+        images, categories = Section.of(path, document, "images"), Section.of(path, document, "categories")
+        annotations = Section.of(path, document, "annotations")
+        for section in (images, categories):
+            if not section.entries:
+                raise UserError(f"{path}: key '{section.name}' is an empty list, expected at least one entry")
+
+        image_ids = images.integers("id")
+        images.check_unique("id", image_ids)
+        width, height = (
+            images.integers(key, minimum=1, absent=UNKNOWN_SIZE, expected="a positive integer")
+            for key in ("width", "height")
+        )
+        sizes = np.stack([height, width], axis=1)
+        sizes[(sizes == UNKNOWN_SIZE).any(axis=1)] = UNKNOWN_SIZE
+        classes = _read_categories(categories)
+        return CocoContent(
+            image_ids=image_ids,
+            sizes=sizes,
+            file_names=_read_file_names(images),
+            boxes=annotations.boxes("bbox"),
+            image_index=_rows_of(annotations, "image_id", image_ids, "the id of an image of this file"),
+            labels=_rows_of(annotations, "category_id", np.array(classes.ids), "the id of a category of this file"),
+            is_crowd=annotations.flags("iscrowd"),
+            categories=classes,
+        )
+
+
+@contextmanager
+def _garbage_collection_paused() -> Iterator[None]:
+    """Pause the search for reference cycles: it would walk millions of new objects again and again, for nothing."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the annotation file: {error.strerror}") from error
+    if not data.strip():
+        raise UserError(f"{path}: the annotation file is empty, expected a JSON object in COCO format")
+    try:
+        document = json.loads(data, object_hook=_without_masks)
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path}:{error.lineno}:{error.colno}: the annotation file is no valid JSON: {error.msg}"
+        ) from error
+    except (ValueError, RecursionError) as error:  # bytes that are no text, numbers of thousands of digits, nesting
+        raise UserError(f"{path}: the annotation file is no valid JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise UserError(
+            f"{path}: the top level is {describe(document)}, expected an object with the keys "
+            "'images', 'annotations' and 'categories'"
+        )
+    return document
+
+
+def _without_masks(entry: dict[str, Any]) -> dict[str, Any]:
+    """Let go of the polygons while parsing: they are most of COCO's file and would fill memory."""
+    entry.pop("segmentation", None)
+    return entry
+
+
+def _read_categories(section: Section) -> Categories:
+    ids, names = section.integers("id"), section.strings("name")
+    section.check_unique("id", ids)
+    section.check_unique("name", names)
+    order = np.argsort(ids)
+    return Categories(tuple(ids[order].tolist()), tuple(names[i] for i in order.tolist()))
+
+
+def _read_file_names(section: Section) -> list[str]:
+    names = section.strings("file_name")
+    for index, name in enumerate(names):
+        # A quick look first: almost no name has any of these.
+        if (".." in name or name[0] in "/\\" or ":" in name or "\0" in name) and _leaves_folder(name):
+            raise section.error(index, "file_name", describe(name), "a path inside the image folder")
+    return names
+
+
+def _leaves_folder(name: str) -> bool:
+    path = PurePath(name)
+    is_absolute = path.is_absolute() or bool(path.drive) or name[0] in "/\\"
+    return is_absolute or "\0" in name or ".." in re.split(r"[/\\]", name)
+
+
+def _rows_of(section: Section, key: str, ids: npt.NDArray[np.int64], expected: str) -> npt.NDArray[np.int64]:
+    """Return the row in ``ids`` of each value of a column."""
+    values = section.integers(key)
+    order = np.argsort(ids)
+    places = np.searchsorted(ids, values, sorter=order).clip(max=len(ids) - 1)
+    rows: npt.NDArray[np.int64] = order[places]
+    unknown = np.flatnonzero(ids[rows] != values)
+    if len(unknown):
+        index = int(unknown[0])
+        raise section.error(index, key, f"{values[index]} ({len(unknown)} such annotations)", expected)
+    return rows

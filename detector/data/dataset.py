@@ -1,0 +1,87 @@
+"""Images with their annotations, one sample at a time."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from detector.data.annotations import AnnotationTable, read_annotations
+from detector.data.decode import ImageError, decode_image
+from detector.errors import UserError
+from detector.structures import Categories, Sample
+
+
+class CocoDataset:
+    """Reads samples; cheap to hand to loader processes, as all that is large is in shared memory.
+
+    Args:
+        table: the annotations.
+        images_dir: folder that the file names of ``table`` are relative to.
+    """
+
+    def __init__(self, table: AnnotationTable, images_dir: Path) -> None:
+        self.table = table
+        self.images_dir = images_dir
+
+    @property
+    def categories(self) -> Categories:
+        """The K classes."""
+        return self.table.categories
+
+    @property
+    def sizes(self) -> Tensor:
+        """[I, 2] int64, annotated (height, width) of the images in pixels."""
+        return self.table.sizes
+
+    def __len__(self) -> int:
+        """I, the number of images."""
+        return len(self.table)
+
+    def image_path(self, index: int) -> Path:
+        """Return the file of image ``index`` in [0, I)."""
+        return self.images_dir / self.table.file_names[index]
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read image ``index`` in [0, I) with its boxes, labels and ignore flags, in the file's order.
+
+        Raises:
+            ImageError: the image cannot be read or has another size than annotated; names file and image id.
+            IndexError: there is no such image.
+        """
+        table = self.table
+        if not 0 <= index < len(table):
+            raise IndexError(f"image {index} of {len(table)}")
+        height, width = table.sizes[index].tolist()
+        image_id = int(table.image_ids[index])
+        try:
+            image = decode_image(self.image_path(index), (height, width))
+        except ImageError as error:
+            raise ImageError(f"image id {image_id}: {error}") from error
+        start, end = table.box_offsets[index : index + 2].tolist()
+        return Sample(
+            image=image,
+            # Copies: whoever changes a sample must not change the shared table.
+            boxes=table.boxes[start:end].numpy().copy(),
+            labels=table.labels[start:end].numpy().copy(),
+            ignore=table.ignore[start:end].numpy().copy(),
+            image_id=image_id,
+            original_size=(height, width),
+        )
+
+
+def open_coco_dataset(annotations: Path, images: Path) -> CocoDataset:
+    """Open a dataset in COCO format.
+
+    Args:
+        annotations: COCO JSON file.
+        images: folder of the images; sizes that the file does not give are read from their headers.
+
+    Returns:
+        The dataset. That all images are there is for :func:`detector.inspect.startup.check_files_present` to see.
+
+    Raises:
+        UserError: the file or the folder is missing, unreadable, empty or inconsistent.
+    """
+    if not images.is_dir():
+        found = "is a file" if images.exists() else "does not exist"
+        raise UserError(f"{images}: the image folder {found}; expected the folder with the images of {annotations}")
+    return CocoDataset(read_annotations(annotations, images), images)
