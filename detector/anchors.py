@@ -106,7 +106,9 @@ class AnchorGenerator:
             if len(self._cache) >= _MAX_CACHED:
                 self._cache.pop(next(iter(self._cache)))
             levels = zip(shapes, self.strides, self.cell_anchors, strict=True)
-            self._cache[key] = torch.cat([self._grid(*level) for level in levels]).to(device)
+            # An evaluation may ask first, in inference mode; autograd could not save its tensors in training.
+            with torch.inference_mode(False):
+                self._cache[key] = torch.cat([self._grid(*level) for level in levels]).to(device)
         return self._cache[key]
 
     def _grid(self, shape: Size, stride: int, cell_anchors: Tensor) -> Tensor:

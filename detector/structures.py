@@ -8,9 +8,9 @@ Boxes are float32 ``(x1, y1, x2, y2)`` in absolute pixels of the image at hand, 
 written.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -80,9 +80,10 @@ class Batch:
         """Return the batch with its tensors in page-locked memory (``DataLoader`` calls this)."""
         return self._map_tensors(Tensor.pin_memory)
 
-    def _map_tensors(self, function):  # type: ignore[no-untyped-def]
+    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> Self:
         tensors = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
-        return replace(self, **{name: function(tensor) for name, tensor in tensors.items()})
+        mapped: dict[str, Any] = {name: function(tensor) for name, tensor in tensors.items()}
+        return replace(self, **mapped)
 
 
 @dataclass(frozen=True, slots=True)

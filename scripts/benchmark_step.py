@@ -141,9 +141,7 @@ def _calm(model: nn.Module) -> None:
             module.weight.fill_(0.5)
 
 
-def _measure(
-    steps: dict[str, Callable[[], None]], warmup: int, repeats: int, device: torch.device
-) -> dict[str, float]:
+def _measure(steps: dict[str, Callable[[], None]], warmup: int, repeats: int, device: torch.device) -> dict[str, float]:
     """Return the median seconds of each step; one of each in turn, so that all see the same machine."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for round_idx in range(warmup + repeats):

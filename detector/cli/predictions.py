@@ -83,9 +83,7 @@ def draw_frame(frame: Frame, detections: Detections, categories: Categories, sco
     """Draw the detections that reach the threshold on a copy of the frame's image."""
     keep = detections.scores >= score_thresh
     boxes, labels, scores = detections.boxes[keep], detections.labels[keep], detections.scores[keep]
-    return draw_detections(
-        frame.image, boxes.numpy(), labels.numpy(), scores.numpy(), categories.names, zoom=zoom
-    )
+    return draw_detections(frame.image, boxes.numpy(), labels.numpy(), scores.numpy(), categories.names, zoom=zoom)
 
 
 def save_picture(path: Path, picture: Picture) -> None:

@@ -26,7 +26,7 @@ class ImageError(UserError):
 
 
 def decode_image(path: Path, expected_size: Size | None = None) -> Pixels:
-    """Read an image as RGB, 8 bits a channel: gray is repeated, alpha dropped, 16 bits become the upper 8.
+    """Read an image as RGB, 8 bits a channel: gray is repeated, alpha dropped, 16 bits are scaled to 8.
 
     The rule of EXIF orientation: annotated coordinates belong to the pixels as they are stored unless their size says
     otherwise. So the orientation is applied exactly where the stored size is not the annotated one and the turned size

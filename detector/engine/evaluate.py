@@ -1,5 +1,6 @@
 """Evaluation of a checkpoint, as ``tools/evaluate.py`` does it."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +48,9 @@ def evaluate_checkpoint(
     Raises:
         UserError: if anything the user gave is wrong.
     """
-    given = [f"data.val.annotations={annotations}"] if annotations is not None else []
-    given += [f"data.val.images={images}"] if images is not None else []
+    # As JSON strings: an override's value is YAML, in which a path such as "1e3" would be a number.
+    given = [f"data.val.annotations={json.dumps(str(annotations))}"] if annotations is not None else []
+    given += [f"data.val.images={json.dumps(str(images))}"] if images is not None else []
     resolved = resolve_config(checkpoint, config, [*overrides, *given])
     detector = load_detector(
         checkpoint, config=resolved, device=resolved.device, precision=resolved.precision, weights=weights

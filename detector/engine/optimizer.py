@@ -31,7 +31,13 @@ def masked_step(optimizer: Optimizer, ok: Tensor) -> None:
     """Update the parameters if ``ok`` (0-dim bool on the device) holds; else leave them and the state as they are.
 
     The flag is not read by the host: fused optimisers skip the update in the kernel (the way ``GradScaler`` uses them).
+    Gradients are brought to their parameter's memory layout where autograd has not done so: the fused CPU kernels of
+    torch 2.15 walk both in memory order and would silently add the wrong elements.
     """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None and not _same_layout(parameter.grad, parameter):
+                parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)
     optimizer.found_inf = (~ok).float()  # type: ignore[attr-defined]
     optimizer.step()
 
@@ -47,3 +53,8 @@ def _parameter_groups(model: nn.Module, weight_decay: float, *, decay_norm_and_b
     if undecayed:
         groups.append({"params": undecayed, "weight_decay": 0.0})
     return groups
+
+
+def _same_layout(a: Tensor, b: Tensor) -> bool:
+    """Return whether two tensors of one shape have their elements in the same order in memory."""
+    return all(size == 1 or x == y for size, x, y in zip(a.shape, a.stride(), b.stride(), strict=True))

@@ -22,7 +22,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from detector.errors import UserError
-from detector.evaluation.json_files import finite_numbers, is_finite_number, read_json
+from detector.evaluation.json_files import as_integer, finite_numbers, is_finite_number, read_json
 
 if TYPE_CHECKING:
     from detector.structures import Categories, Detections
@@ -42,15 +42,15 @@ class ClassScore:
     Attributes:
         category_id: id in the annotation file.
         name: class name.
-        ap: mean over the IoU thresholds .50:.05:.95 and recalls, in [0, 1].
-        ap50: the same at IoU .50.
+        AP: mean over the IoU thresholds .50:.05:.95 and recalls, in [0, 1].
+        AP50: the same at IoU .50.
         num_gt: objects in the annotation file, without crowds.
     """
 
     category_id: int
     name: str
-    ap: float
-    ap50: float
+    AP: float
+    AP50: float
     num_gt: int
 
 
@@ -73,13 +73,14 @@ def load_ground_truth(path: Path) -> COCO:
     """Read an annotation file as pycocotools' ``COCO``, silently.
 
     Nothing is cleaned or filtered. Only what pycocotools cannot do without is filled in: ``area`` (width * height),
-    ``iscrowd`` (0) and ``id`` (numbers that are free, from 1 on).
+    ``iscrowd`` (0) and ``id`` (numbers that are free, from 1 on; also in place of names, which pycocotools cannot use).
+    Only masks, which boxes do not need, are let go, because they are most of a file.
 
     Raises:
         UserError: the file is missing, no COCO annotation file, or contradicts itself (an id twice, an annotation of
             an unknown image or category, a box that is not four finite numbers); names the file and the annotation.
     """
-    dataset = read_json(path)
+    dataset = read_json(path, object_hook=_without_mask)
     if not isinstance(dataset, dict):
         raise UserError(f"{path}: expected a COCO annotation file, an object with images, annotations and categories")
     for key in ("images", "annotations", "categories"):
@@ -159,8 +160,8 @@ def _per_class(ground_truth: COCO, evaluator: COCOeval) -> tuple[ClassScore, ...
         ClassScore(
             category_id=int(category_id),
             name=str(ground_truth.cats[category_id].get("name", category_id)),
-            ap=_mean_of_scored(precision[:, :, column]),
-            ap50=_mean_of_scored(precision[0, :, column]),
+            AP=_mean_of_scored(precision[:, :, column]),
+            AP50=_mean_of_scored(precision[0, :, column]),
             num_gt=objects[category_id],
         )
         for column, category_id in enumerate(evaluator.params.catIds)
@@ -187,7 +188,7 @@ def _detections_as_coco(ground_truth: COCO, results: Iterable[Mapping[str, Any]]
         if not all(map(math.isfinite, (*box, value))):
             raise ValueError(f"image {image_id}: detection with a box or score that is not finite: {box}, {value}")
         entry = {"image_id": image_id, "category_id": category_id, "bbox": box, "score": value}
-        entries.append(entry | {"id": index + 1, "area": box[2] * box[3], "iscrowd": 0})
+        entries.append(entry | {"id": index + 1, "area": box[2] * box[3]})
     shared = {key: ground_truth.dataset[key] for key in ("images", "categories")}
     return _to_coco(shared | {"annotations": entries})
 
@@ -200,12 +201,17 @@ def _to_coco(dataset: dict[str, Any]) -> COCO:
     return coco
 
 
-def _unique_ids(entries: Iterable[Mapping[str, object]], plural: str, path: Path) -> set[int]:
+def _without_mask(entry: dict[str, Any]) -> dict[str, Any]:
+    entry.pop("segmentation", None)
+    return entry
+
+
+def _unique_ids(entries: Iterable[dict[str, Any]], plural: str, path: Path) -> set[int]:
     seen: set[int] = set()
     for index, entry in enumerate(entries):
-        value = entry.get("id")
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise UserError(f"{path}: {plural}[{index}]: id: expected an integer, found {value!r:.80}")
+        value = entry["id"] = as_integer(found := entry.get("id"))
+        if value is None:
+            raise UserError(f"{path}: {plural}[{index}]: id: expected an integer, found {found!r:.80}")
         if value in seen:
             raise UserError(f"{path}: {plural}: the id {value} occurs twice")
         seen.add(value)
@@ -215,19 +221,19 @@ def _unique_ids(entries: Iterable[Mapping[str, object]], plural: str, path: Path
 def _complete_annotations(
     annotations: list[dict[str, Any]], image_ids: set[int], category_ids: set[int], path: Path
 ) -> None:
-    with_id = [entry for entry in annotations if entry.get("id") is not None]
+    with_id = [entry for entry in annotations if as_integer(entry.get("id")) is not None]
     next_id = max(_unique_ids(with_id, "annotations", path), default=0) + 1
     for index, entry in enumerate(annotations):
         where = f"{path}: annotations[{index}] (id {entry.get('id')}, image {entry.get('image_id')})"
         for key, known in (("image_id", image_ids), ("category_id", category_ids)):
             value = entry.get(key)
-            if not isinstance(value, int) or value not in known:
+            if not isinstance(value, int | float) or value not in known:
                 plural = "images" if key == "image_id" else "categories"
                 raise UserError(f"{where}: {key}: {value!r:.80} is not among the file's {plural}")
         box = entry.get("bbox")
         if not finite_numbers(box, 4):
             raise UserError(f"{where}: bbox: expected [x, y, width, height] in finite numbers, found {box!r:.80}")
-        if entry.get("id") is None:
+        if as_integer(entry.get("id")) is None:
             entry["id"], next_id = next_id, next_id + 1
         if entry.get("area") is None:
             entry["area"] = entry["bbox"][2] * entry["bbox"][3]

@@ -12,7 +12,7 @@ from typing import Any
 from pycocotools.coco import COCO
 
 from detector.errors import UserError
-from detector.evaluation.json_files import finite_numbers, is_finite_number, read_json, write_atomically
+from detector.evaluation.json_files import as_integer, finite_numbers, is_finite_number, read_json, write_atomically
 
 KEYS = ("image_id", "category_id", "bbox", "score")
 
@@ -86,11 +86,9 @@ def _checked_entry(entry: object, where: str) -> dict[str, Any]:
 
 
 def _checked_id(entry: Mapping[str, object], key: str, where: str) -> int:
-    value = entry[key]
-    if isinstance(value, float) and value.is_integer():  # numpy exports write ids as 42.0
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise UserError(f"{where}: {key}: expected an integer, found {value!r:.80}")
+    value = as_integer(entry[key])
+    if value is None:
+        raise UserError(f"{where}: {key}: expected an integer, found {entry[key]!r:.80}")
     return value
 
 

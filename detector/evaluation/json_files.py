@@ -3,18 +3,19 @@
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from detector.errors import UserError
 
 
-def read_json(path: Path, *, strict: bool = False) -> Any:
+def read_json(path: Path, *, strict: bool = False, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """Read a JSON file.
 
     Args:
         path: the file.
+        object_hook: as for :func:`json.loads`, called with every object.
         strict: reject ``NaN`` and ``Infinity``, which Python's parser accepts although JSON has no such numbers.
 
     Raises:
@@ -35,7 +36,7 @@ def read_json(path: Path, *, strict: bool = False) -> Any:
         raise UserError(f"{path}: holds {constant}, which is not a JSON number")
 
     try:
-        return json.loads(text, parse_constant=reject if strict else None)
+        return json.loads(text, parse_constant=reject if strict else None, object_hook=object_hook)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a JSON file: {error}") from None
 
@@ -53,6 +54,15 @@ def is_finite_number(value: object) -> bool:
         return math.isfinite(value)
     except OverflowError:  # an int of hundreds of digits
         return False
+
+
+def as_integer(value: object) -> int | None:
+    """Return an integer, or a float such as 42.0 (numpy exports write ids so), as int; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) else None
 
 
 def check_writable(path: Path) -> None:

@@ -17,7 +17,7 @@ def format_scores(scores: CocoScores) -> str:
     for names in (METRICS[:6], METRICS[6:]):
         lines += _aligned([list(names), [_number(scores.metrics[name]) for name in names]], left_columns=0)
     rows = [["class", "AP", "AP50", "objects"]]
-    rows += [[_printable(row.name), _number(row.ap), _number(row.ap50), str(row.num_gt)] for row in scores.per_class]
+    rows += [[_printable(row.name), _number(row.AP), _number(row.AP50), str(row.num_gt)] for row in scores.per_class]
     lines += ["", *_aligned(rows, left_columns=1), ""]
     lines.append(
         f"COCO: IoU .50:.95, at most {MAX_DETECTIONS} detections per image and class; "

@@ -49,7 +49,7 @@ def sigmoid_focal_loss_per_anchor(
 
     No one-hot target is made: the terms of "not this class" are summed over all K, and at an object's own class the
     difference to the term of "this class" is added. Everything stays in logarithms, so the loss and its gradient are
-    finite for every finite logit: (1 - p_t)^gamma = exp(gamma log(1 - p_t)).
+    finite for every logit x for which gamma * x is: (1 - p_t)^gamma = exp(gamma log(1 - p_t)).
 
     Args:
         cls_logits: [..., K], see :func:`sigmoid_focal_loss`.

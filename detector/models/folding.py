@@ -37,7 +37,7 @@ class FoldedConv2d(nn.Module):
         """Return [N, C, H, W], normalised."""
         scale, shift = self._norm[0].scale_and_shift()
         weight = self.weight * scale.view(-1, 1, 1, 1)
-        return F.conv2d(x, weight, shift, self.stride, self.padding, self.dilation, self.groups)  # type: ignore[arg-type]
+        return F.conv2d(x, weight, shift, self.stride, self.padding, self.dilation, self.groups)
 
 
 def fold_frozen_norms(model: nn.Module) -> None:

@@ -34,7 +34,7 @@ def test_text_is_tight_left_and_right_and_as_high_as_its_line(font: str, size: i
 
 @pytest.mark.parametrize("size", [10, 17, 40])
 def test_no_letter_is_cut_above_or_below(font: str, size: int) -> None:
-    mask = render_text("gjpqy Tbdfkl |{}()[] WMQ", size)
+    mask = render_text("gjpqyÅÉç Tbdfkl |{}()[] WMQ", size)
     assert not mask[0].any()
     assert not mask[-1].any()
 

@@ -62,6 +62,18 @@ def test_fused_sgd_makes_the_updates_of_plain_sgd():
         torch.testing.assert_close(ours, theirs)
 
 
+def test_the_layout_of_a_gradient_does_not_change_its_update():
+    model, reference = make_model(), make_model()
+    optimizers = [build_optimizer(OptimizerConfig(lr=0.1), one) for one in (model, reference)]
+    for one in (model, reference):
+        set_gradients(one)
+    model[0].weight.grad = model[0].weight.grad.contiguous()
+    reference[0].weight.grad = reference[0].weight.grad.contiguous(memory_format=torch.channels_last)
+    for optimizer in optimizers:
+        masked_step(optimizer, OK)
+    torch.testing.assert_close(model[0].weight, reference[0].weight, rtol=0, atol=0)
+
+
 def test_norm_and_bias_escape_weight_decay_only_by_option():
     model = make_model()
     groups = build_optimizer(OptimizerConfig(decay_norm_and_bias=False), model).param_groups
@@ -95,7 +107,8 @@ def test_the_average_survives_a_checkpoint():
     averages = [WeightAverage(model, decay=0.9) for _ in range(2)]
     for _ in range(3):
         set_gradients(model)
-        torch._foreach_add_(list(model.parameters()), [p.grad for p in model.parameters()])
+        with torch.no_grad():
+            torch._foreach_add_(list(model.parameters()), [p.grad for p in model.parameters()])
         averages[0].update(model, OK)
     averages[1].load_state_dict(copy.deepcopy(averages[0].state_dict()))
     for average in averages:
@@ -138,9 +151,7 @@ def test_the_guard_tells_one_step_late_and_names_the_images():
     assert message is None
     ok, message = guard.watch(2, one, one, [13])
     assert ok
-    assert message == (
-        "step 1: the loss is not finite; the step was skipped and nothing moved. Image ids: [11, 12]"
-    )
+    assert message == ("step 1: the loss is not finite; the step was skipped and nothing moved. Image ids: [11, 12]")
     ok, _ = guard.watch(3, one, torch.tensor(float("inf")), [14])
     assert not ok
     assert "step 3: the gradient is not finite" in str(guard.read())

@@ -139,9 +139,9 @@ def test_class_rows_average_to_the_total_and_count_objects_without_crowds(tmp_pa
             evaluator.evaluate()
             evaluator.accumulate()
             evaluator.summarize()
-        assert (row.ap, row.ap50) == pytest.approx(evaluator.stats[:2].tolist(), abs=1e-12)
-    assert (scores.per_class[3].ap, scores.per_class[3].ap50, scores.per_class[3].num_gt) == (-1, -1, 0)
-    assert np.mean([row.ap for row in scores.per_class[:3]]) == pytest.approx(scores.metrics["AP"], abs=1e-12)
+        np.testing.assert_allclose([row.AP, row.AP50], evaluator.stats[:2], atol=1e-12)
+    assert (scores.per_class[3].AP, scores.per_class[3].AP50, scores.per_class[3].num_gt) == (-1, -1, 0)
+    assert np.mean([row.AP for row in scores.per_class[:3]]) == pytest.approx(scores.metrics["AP"], abs=1e-12)
 
 
 def test_perfect_detections_score_one_where_there_are_objects(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_no_detections_score_zero_where_there_are_objects_and_minus_one_elsewher
     scores = scores_of(path, [])
     only_small = dict.fromkeys(METRICS, 0.0) | {"APm": -1, "APl": -1, "ARm": -1, "ARl": -1}
     assert scores.metrics == only_small
-    assert [row.ap for row in scores.per_class] == [0, -1]
+    assert [row.AP for row in scores.per_class] == [0, -1]
     # pycocotools raises on an empty list; a detection that matches nothing must give the same.
     miss = {"image_id": 1, "category_id": 5, "bbox": [500.0, 500.0, 10.0, 10.0], "score": 0.9}
     assert list(scores.metrics.values()) == by_the_book(path, [miss]).stats.tolist()
@@ -218,6 +218,27 @@ def test_new_annotation_ids_avoid_those_that_are_there(tmp_path: Path) -> None:
     annotations = [entry, entry | {"id": 41}, entry]
     dataset = {"images": [{"id": 1}], "annotations": annotations, "categories": [{"id": 1}]}
     assert list(load_ground_truth(write(tmp_path / "val.json", dataset)).anns) == [42, 41, 43]
+
+
+def test_ids_written_as_floats_are_integers_and_names_are_no_ids(tmp_path: Path) -> None:
+    thing = {"image_id": 2.0, "category_id": 1, "bbox": [1, 1, 20, 20], "segmentation": [[1, 1, 21, 1, 21, 21]]}
+    annotations = [thing | {"id": "a-b"}, thing | {"id": 5.0, "category_id": 1.0}]
+    dataset = {"images": [{"id": 2.0}], "annotations": annotations, "categories": [{"id": 1.0}]}
+    ground_truth = load_ground_truth(write(tmp_path / "val.json", dataset))
+    assert list(ground_truth.anns) == [6, 5]
+    assert "segmentation" not in ground_truth.anns[5]
+    result = {"image_id": 2, "category_id": 1, "bbox": [1.0, 1.0, 20.0, 20.0], "score": 0.5}
+    assert score(ground_truth, [result, result]).metrics["AP"] == pytest.approx(1.0)
+
+
+def test_the_first_detection_takes_its_object_from_a_second_one(tmp_path: Path) -> None:
+    # pycocotools notes which detection took an object by its id, and 0 would stand for none.
+    annotations = [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 20, 20]} for i in (1, 2)]
+    dataset = {"images": [{"id": 1}, {"id": 2}], "annotations": annotations, "categories": [{"id": 1}]}
+    first, second = perfect_results(dataset)
+    results = [first | {"score": 0.9}, first | {"score": 0.8}, second]
+    scores = scores_of(write(tmp_path / "val.json", dataset), results)
+    assert scores.metrics["AP"] == pytest.approx((51 + 50 * 2 / 3) / 101)  # precision 1 up to recall .5, then 2/3
 
 
 def test_an_annotation_with_id_0_is_scored_as_pycocotools_does_and_noted(tmp_path: Path) -> None:
@@ -315,6 +336,7 @@ THING = {"id": 7, "image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2]}
         ({"categories": [], "annotations": []}, "the list of categories is empty"),
         ({"images": [{"id": 1}, {"id": 1}]}, "images: the id 1 occurs twice"),
         ({"images": [{"id": "1"}]}, r"images\[0\]: id: expected an integer, found '1'"),
+        ({"images": [{"id": True}]}, r"images\[0\]: id: expected an integer, found True"),
         ({"annotations": [THING, THING]}, "annotations: the id 7 occurs twice"),
         ({"annotations": [THING | {"image_id": 2}]}, r"\(id 7, image 2\): image_id: 2 is not among the file's images"),
         ({"annotations": [THING | {"category_id": 2}]}, "category_id: 2 is not among the file's categories"),

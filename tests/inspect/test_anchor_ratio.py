@@ -38,9 +38,13 @@ def test_counts_equal_a_count_by_hand(tmp_path: Path) -> None:
     assert "= 1 : 15 = 1 : 15 (0 ignored, 0 objects without an anchor)" in str(counts)
 
 
-def test_images_are_resized_and_padded_as_in_training(tmp_path: Path) -> None:
-    # At 80 px the box becomes a 20 px one (IoU at most 400 / 1024), and 80 px are padded to 96: 6 x 6 cells.
-    counts = count(tmp_path, [{"bbox": [8, 8, 16, 16], "area": 256, "iscrowd": 0}], short_side=80)
+def test_boxes_are_resized_and_images_padded_as_in_training(tmp_path: Path) -> None:
+    annotations: list[dict[str, object]] = [{"bbox": [4, 4, 16, 16], "area": 256, "iscrowd": 0}]
+    # Twice as large, the box is the anchor centred on (24, 24), one of 8 x 8.
+    counts = count(tmp_path, annotations, short_side=128)
+    assert (counts.num_foreground, counts.num_background, counts.num_unmatched_gt) == (1, 63, 0)
+    # At 80 px the box has 20 px (IoU at most 400 / 1024), and 80 px are padded to 96: 6 x 6 cells.
+    counts = count(tmp_path, annotations, short_side=80)
     assert (counts.num_foreground, counts.num_background, counts.num_unmatched_gt) == (0, 36, 1)
     assert "no foreground" in str(counts)
 
