@@ -100,5 +100,7 @@ def _top_pairs(cls_logits: Tensor, bbox_deltas: Tensor, anchors: Tensor, topk: i
 
 def _to_original_pixels(boxes: Tensor, size: Size, original_size: Size) -> Tensor:
     """Scale boxes from the resized image to the stored one; each side by its own exact ratio."""
-    scale_y, scale_x = original_size[0] / size[0], original_size[1] / size[1]
-    return clip_boxes(boxes * boxes.new_tensor([scale_x, scale_y, scale_x, scale_y]), original_size)
+    (height, width), (original_height, original_width) = size, original_size
+    # Multiplied first, so that the resized image's border is exactly the stored one's.
+    numerator = boxes.new_tensor([original_width, original_height] * 2)
+    return clip_boxes(boxes * numerator / boxes.new_tensor([width, height] * 2), original_size)

@@ -155,7 +155,7 @@ class Categories:
     """The classes of a dataset: label ``i`` is category ``ids[i]`` with name ``names[i]``.
 
     Attributes:
-        ids: category ids of the annotation file, in the file's order; gaps and 0 are fine.
+        ids: category ids of the annotation file, rising; gaps and 0 are fine.
         names: class names, one per id.
     """
 

@@ -42,6 +42,7 @@ class ResNetBackbone(nn.Module):
         self.frozen_modules = [child for stage in _STAGES[:frozen_stages] for child in stage]
         for child_name in self.frozen_modules:
             self.get_submodule(child_name).requires_grad_(False)
+        self.train()
 
     def train(self, mode: bool = True) -> "ResNetBackbone":
         """Set the mode, but keep batch norm of frozen stages in evaluation mode."""

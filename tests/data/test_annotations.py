@@ -65,6 +65,15 @@ def test_labels_are_contiguous_in_the_order_of_category_ids_with_gaps_and_zero(t
     assert table.labels.dtype == torch.int64
 
 
+def test_boxes_find_their_images_among_ids_in_any_order(tmp_path: Path) -> None:
+    ids = np.random.default_rng(0).permutation(200)[:100].tolist()
+    content = coco()
+    content["images"] = [{"id": i, "file_name": f"{i}.jpg", "width": 999, "height": 999} for i in ids]
+    content["annotations"] = [{"image_id": i, "category_id": 0, "bbox": [i, 0, 5, 5]} for i in sorted(ids)]
+    table = read_annotations(write(tmp_path, content))
+    assert table.boxes[:, 0].tolist() == ids
+
+
 def test_images_without_boxes_have_an_empty_range(tmp_path: Path) -> None:
     content = coco()
     content["images"].insert(1, {"id": 3, "file_name": "none.jpg", "width": 9, "height": 9})

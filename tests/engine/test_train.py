@@ -1,0 +1,278 @@
+"""The train loop on a tiny dataset, from the configuration to the files of the run folder."""
+
+import json
+import math
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from detector.config_io import load_config
+from detector.criterion import Criterion
+from detector.engine.checkpoint import load_checkpoint
+from detector.engine.inference import load_detector
+from detector.engine.run import Run, build_run
+from detector.engine.train import train, train_loop
+from detector.errors import DivergedError, StoppedEarly, UserError
+from tests.engine.tiny import read_rows, tiny_config, without_times
+
+ROW_KEYS = {
+    "kind", "step", "epoch", "loss", "loss_cls", "loss_box", "loss_cls_fg", "loss_cls_bg", "fg_share",
+    "num_foreground", "num_background", "num_ignored", "lr", "grad_norm", "data_seconds", "step_seconds",
+    "images_per_second",
+}  # fmt: skip
+
+
+def run_tiny(folder: Path, *overrides: str, **options: Any) -> Path:
+    """Train the tiny recipe and return its run folder."""
+    config, origins = tiny_config(folder, *overrides)
+    train(config, origins, **options)
+    return Path(config.output_dir)
+
+
+def final_weights(run_folder: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = load_checkpoint(run_folder / "checkpoints/last.pt")["model"]
+    return weights
+
+
+def test_a_run_leaves_what_the_contract_promises(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = run_tiny(tmp_path)
+    names = {path.name for path in folder.iterdir() if not path.name.startswith("events.out.tfevents.")}
+    assert names == {"config.yaml", "environment.json", "metrics.jsonl", "checkpoints"}
+    assert {path.name for path in (folder / "checkpoints").glob("*.pt")} == {
+        "step-00000002.pt", "step-00000004.pt", "last.pt", "best.pt"
+    }  # fmt: skip
+    rows = read_rows(folder, "train")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert all(set(row) == ROW_KEYS for row in rows)
+    for row in rows:
+        assert row["loss_cls_fg"] + row["loss_cls_bg"] == pytest.approx(row["loss_cls"], rel=1e-5)
+        assert row["loss_cls"] + row["loss_box"] == pytest.approx(row["loss"], rel=1e-5)
+        assert row["fg_share"] == pytest.approx(row["loss_cls_fg"] / row["loss_cls"], rel=1e-5)
+    assert [row["lr"] for row in rows] == pytest.approx([0.005 * 0.001, 0.005, 0.005, 0.0005])
+    (evaluation,) = read_rows(folder, "eval")
+    assert evaluation["step"] == 4
+    assert set(evaluation) >= {"AP", "AP50", "ARl", "loss", "loss_cls", "loss_cls_fg", "loss_cls_bg", "loss_box"}
+    assert json.loads((folder / "environment.json").read_text())["seed"] == 0
+    printed = capsys.readouterr().out
+    assert "0.00125 per image" in printed
+    assert "theory gives" in printed
+    assert "1 images without boxes" in printed
+
+
+def test_the_resolved_configuration_reproduces_the_run(tmp_path: Path):
+    first = run_tiny(tmp_path)
+    again = load_config(first / "config.yaml", [f"output_dir={tmp_path}/again"])
+    assert again.precision == "fp32"
+    train(again, {})
+    assert without_times(read_rows(tmp_path / "again")) == without_times(read_rows(first))
+
+
+def test_console_file_and_tensorboard_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = run_tiny(tmp_path)
+    printed = capsys.readouterr().out
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+    events.Reload()
+    for row in read_rows(folder):
+        for key, value in row.items():
+            if key in ("kind", "step"):
+                continue
+            (event,) = [e for e in events.Scalars(f"{row['kind']}/{key}") if e.step == row["step"]]
+            assert event.value == pytest.approx(value, rel=1e-6), key
+        if row["kind"] == "train":
+            line = next(line for line in printed.splitlines() if line.startswith(f"step {row['step']}/4"))
+            words = " ".join(line.split())
+            assert f"loss {row['loss']:.4f} cls {row['loss_cls']:.4f} box {row['loss_box']:.4f}" in words
+            assert f"fg {100 * row['fg_share']:.1f}%" in words
+    assert len(events.Tags()["images"]) == 2
+    assert "eval/scores" in events.Tags()["histograms"]
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_two_runs_are_bit_identical_for_any_number_of_workers(tmp_path: Path, num_workers: int):
+    plain = run_tiny(tmp_path)
+    other = run_tiny(tmp_path, f"data.num_workers={num_workers}", f"output_dir={tmp_path}/other")
+    torch.testing.assert_close(final_weights(other), final_weights(plain), rtol=0, atol=0)
+    assert without_times(read_rows(other)) == without_times(read_rows(plain))
+
+
+def test_a_resumed_run_is_the_run_that_was_never_stopped(tmp_path: Path):
+    options = ("ema.decay=0.9", "loss.normalizer=ema", "model.backbone.norm=batch")
+    whole = run_tiny(tmp_path, *options)
+    parts = run_tiny(tmp_path, *options, f"output_dir={tmp_path}/parts")
+    for path in (parts / "checkpoints").iterdir():  # as if it had been killed after step 3: step 2 is the newest
+        if "00000002" not in path.name:
+            path.unlink()
+    run_tiny(tmp_path, *options, f"output_dir={tmp_path}/parts", resume="auto")
+    contents = [load_checkpoint(folder / "checkpoints/last.pt") for folder in (whole, parts)]
+    for key in ("step", "model", "ema", "optimizer", "normalizer", "best"):
+        torch.testing.assert_close(contents[1][key], contents[0][key], rtol=0, atol=0, msg=key)
+    assert without_times(read_rows(parts)) == without_times(read_rows(whole))
+
+
+def test_accumulated_micro_batches_are_the_larger_batch(tmp_path: Path):
+    whole = run_tiny(tmp_path, "schedule.max_steps=3", "eval.every=3")
+    parts = run_tiny(
+        tmp_path, "schedule.max_steps=3", "eval.every=3", "data.images_per_forward=1", f"output_dir={tmp_path}/parts"
+    )
+    for one, other in zip(read_rows(parts, "train"), read_rows(whole, "train"), strict=True):
+        for key in ("loss", "loss_cls_fg", "loss_cls_bg", "loss_box", "grad_norm"):
+            assert one[key] == pytest.approx(other[key], rel=2e-4), key
+        assert one["num_foreground"] == other["num_foreground"]
+        assert one["num_background"] == other["num_background"]
+
+
+@pytest.mark.parametrize("normalizer", ["batch", "image", "ema"])
+@pytest.mark.parametrize("box_loss", ["smooth_l1", "giou"])
+def test_the_first_loss_is_what_theory_gives(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], normalizer: str, box_loss: str
+):
+    run_tiny(tmp_path, f"loss.normalizer={normalizer}", f"loss.box.name={box_loss}", "schedule.max_steps=1")
+    printed = capsys.readouterr().out
+    assert "as it should be" in printed
+    assert "warning" not in printed
+
+
+def test_a_missing_prior_is_named_as_the_cause(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    config, origins = tiny_config(tmp_path, "schedule.max_steps=1")
+    run = build_run(config, origins)
+    torch.nn.init.zeros_(run.state.model.cls_subnet.last.bias)
+    with run.recorder:
+        train_loop(run)
+    assert "the prior is not on the class head" in capsys.readouterr().out
+
+
+def poison(run: Run, steps: set[int]) -> None:
+    """Make the losses of chosen steps infinite."""
+    criterion = run.stepper.criterion
+
+    class Poisoned(Criterion):
+        def __call__(self, outputs: Any, targets: Any, anchors: Any, normalizer: Any) -> Any:
+            return criterion(outputs, targets, anchors, normalizer * (run.state.step + 1 not in steps))
+
+    run.stepper.criterion = Poisoned(alpha=criterion.alpha, gamma=criterion.gamma)
+
+
+def test_a_non_finite_step_is_skipped_reported_and_logged_as_null(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    config, origins = tiny_config(tmp_path, "model.backbone.norm=batch", "ema.decay=0.9")
+    run = build_run(config, origins)
+    poison(run, {3})
+    states = []
+    inner = run.stepper.__call__
+
+    def watched(batches: Any) -> Any:
+        states.append({name: value.clone() for name, value in run.state.model.state_dict().items()})
+        return inner(batches)
+
+    object.__setattr__(run, "stepper", _Wrapper(run.stepper, watched))
+    with run.recorder:
+        train_loop(run)
+    torch.testing.assert_close(states[3], states[2], rtol=0, atol=0)  # before step 4 = before step 3
+    assert not torch.equal(states[2]["fpn.p7.weight"], states[1]["fpn.p7.weight"])
+    printed = capsys.readouterr().out
+    assert "step 3: the loss is not finite; the step was skipped and nothing moved. Image ids: [1" in printed
+    rows = read_rows(run.output_dir, "train")
+    assert rows[2]["loss"] is None
+    assert all(math.isfinite(rows[idx]["loss"]) for idx in (0, 1, 3))
+
+
+class _Wrapper:
+    def __init__(self, inner: Any, call: Any) -> None:
+        self.inner, self.call = inner, call
+
+    def __call__(self, batches: Any) -> Any:
+        return self.call(batches)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+def test_a_run_that_never_recovers_stops(tmp_path: Path):
+    config, origins = tiny_config(tmp_path, "schedule.max_steps=40", "eval.every=100", "checkpoint.every=100")
+    run = build_run(config, origins)
+    poison(run, set(range(3, 41)))
+    with run.recorder, pytest.raises(DivergedError, match="training has diverged"):
+        train_loop(run)
+
+
+def test_a_signal_finishes_the_step_saves_and_says_how_to_continue(tmp_path: Path):
+    config, origins = tiny_config(tmp_path, "schedule.max_steps=50", "eval.every=50", "checkpoint.every=50")
+    run = build_run(config, origins)
+    inner = run.stepper.__call__
+
+    def signalled(batches: Any) -> Any:
+        if run.state.step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return inner(batches)
+
+    object.__setattr__(run, "stepper", _Wrapper(run.stepper, signalled))
+    with run.recorder, pytest.raises(StoppedEarly, match=r"SIGTERM after step 2.*--resume"):
+        train_loop(run)
+    assert load_checkpoint(run.output_dir / "checkpoints/last.pt")["step"] == 2
+
+
+def test_a_used_run_folder_needs_a_decision(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = run_tiny(tmp_path, "schedule.max_steps=1")
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"is not empty .*--resume, .*output_dir=FOLDER.*--overwrite"):
+        run_tiny(tmp_path, "schedule.max_steps=1")
+    run_tiny(tmp_path, "schedule.max_steps=1", resume="auto")
+    assert "is finished: 1 steps are done" in capsys.readouterr().out
+    run_tiny(tmp_path, "schedule.max_steps=2", overwrite=True)
+    assert [row["step"] for row in read_rows(folder, "train")] == [1, 2]
+    assert (folder / "notes.txt").exists()
+
+
+def test_resume_auto_without_a_checkpoint_starts_fresh_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run_tiny(tmp_path, "schedule.max_steps=1", resume="auto")
+    assert "no checkpoint in" in capsys.readouterr().out
+
+
+def test_weights_of_another_run_are_taken_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    first = run_tiny(tmp_path, "schedule.max_steps=1")
+    run_tiny(
+        tmp_path,
+        "schedule.max_steps=1",
+        f"output_dir={tmp_path}/second",
+        "model.head.num_convs=2",
+        init_from=first / "checkpoints/last.pt",
+    )
+    printed = capsys.readouterr().out
+    assert "initialised from" in printed
+    assert "cls_subnet.convs.2.weight" in printed
+
+
+def test_a_checkpoint_of_other_classes_is_no_resume(tmp_path: Path):
+    folder = run_tiny(tmp_path)
+    annotations = tmp_path / "data/annotations.json"
+    annotations.write_text(annotations.read_text().replace('"green"', '"blue"'))
+    with pytest.raises(UserError, match=r"trained on other classes: \['red', 'green'\], the data has \['red', 'blue'\]"):
+        run_tiny(tmp_path, resume=str(folder / "checkpoints/last.pt"))
+
+
+def test_a_checkpoint_of_another_network_is_named(tmp_path: Path):
+    folder = run_tiny(tmp_path)
+    with pytest.raises(UserError, match=r"last\.pt: the weights do not fit the network of this configuration"):
+        run_tiny(tmp_path, "model.fpn.channels=32", resume=str(folder / "checkpoints/last.pt"))
+
+
+def test_a_loaded_detector_uses_the_average_unless_told_otherwise(tmp_path: Path):
+    folder = run_tiny(tmp_path, "ema.decay=0.99")
+    checkpoint = folder / "checkpoints/last.pt"
+    content = load_checkpoint(checkpoint)
+    key = "cls_subnet.last.weight"
+    averaged, raw = load_detector(checkpoint), load_detector(checkpoint, weights="raw")
+    torch.testing.assert_close(averaged.model.state_dict()[key], content["ema"]["model"][key])
+    torch.testing.assert_close(raw.model.state_dict()[key], content["model"][key])
+    assert not torch.equal(content["model"][key], content["ema"]["model"][key])
+    plain = run_tiny(tmp_path, f"output_dir={tmp_path}/plain")
+    with pytest.raises(UserError, match="has no moving average"):
+        load_detector(plain / "checkpoints/last.pt", weights="ema")
