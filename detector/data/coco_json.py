@@ -106,8 +106,9 @@ def _garbage_collection_paused() -> Iterator[None]:
 def _parse(path: Path) -> dict[str, Any]:
     try:
         data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the annotation file: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot read the annotation file: {reason}") from error
     if not data.strip():
         raise UserError(f"{path}: the annotation file is empty, expected a JSON object in COCO format")
     try:

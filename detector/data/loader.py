@@ -173,7 +173,12 @@ def _as_it_is(loaded: Any) -> Any:
 
 
 def _start_worker(worker_id: int) -> None:
-    """One thread per worker: the processes are the parallelism. Ctrl-C is the training process's to handle."""
+    """One thread per worker: the processes are the parallelism.
+
+    A request to stop often reaches the whole process group (Ctrl-C, a batch system). It is the training process's to
+    handle: it finishes its step and saves, for which it needs the workers. They end when it does.
+    """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)

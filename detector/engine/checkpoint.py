@@ -60,17 +60,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         UserError: if the file is missing, damaged, or no checkpoint of this program.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint file")
-    digest_path = _digest_path(path)
-    if digest_path.is_file():
-        expected = digest_path.read_text(encoding="utf-8").split(maxsplit=1)[:1]
-        found = _sha256(path)
-        if expected != [found]:
-            raise UserError(
-                f"{path}: the checkpoint is damaged: its SHA-256 is {found}, but {digest_path.name} says "
-                f"{expected[0] if expected else 'nothing'}"
-            )
+    try:
+        _check_digest(path)
+    except OSError as error:
+        raise UserError(f"{path}: the checkpoint cannot be read: {error.strerror or error}") from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds for a file that is no checkpoint
@@ -78,15 +71,35 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a readable checkpoint ({reason[:200]})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path}: a PyTorch file, but not a checkpoint of this program")
-    if content["version"] != VERSION:
-        raise UserError(f"{path}: checkpoint version {content['version']}, this program reads version {VERSION}")
+    if content.get("version") != VERSION:
+        raise UserError(f"{path}: checkpoint version {content.get('version')}, this program reads version {VERSION}")
     return content
 
 
+def _check_digest(path: Path) -> None:
+    """Compare a file with the checksum beside it, if there is one."""
+    if not path.is_file():
+        found = "is a folder, expected a file such as last.pt" if path.is_dir() else "no such checkpoint file"
+        raise UserError(f"{path}: {found}")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: the checkpoint file is empty")
+    digest_path = _digest_path(path)
+    if not digest_path.is_file():
+        return
+    expected = digest_path.read_text(encoding="utf-8", errors="replace").split(maxsplit=1)[:1]
+    found = _sha256(path)
+    if expected != [found]:
+        raise UserError(
+            f"{path}: the checkpoint is damaged: its SHA-256 is {found}, but {digest_path.name} says "
+            f"{expected[0] if expected else 'nothing'}"
+        )
+
+
 def find_newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
-    """Return the newest step file that is intact, and a note for each newer one that is not."""
+    """Return the newest step file that is intact (or ``last.pt``), and a note for each newer one that is not."""
     notes = []
-    for path in reversed(step_files(folder)):
+    last = folder / "last.pt"  # the only one left where the others were removed to free the disk
+    for path in [*reversed(step_files(folder)), *([last] if last.exists() else [])]:
         try:
             load_checkpoint(path)
         except UserError as error:

@@ -22,7 +22,7 @@ from detector.engine.matcher import build_matcher
 from detector.engine.optimizer import build_optimizer
 from detector.engine.processes import Processes, join_processes, processes_from_environment
 from detector.engine.report import backbone_warning, format_report
-from detector.engine.run_folder import CHECKPOINTS, prepare_run_folder, write_run_files
+from detector.engine.run_folder import CHECKPOINTS, check_run_folder, open_run_folder
 from detector.engine.schedule import Schedule, build_schedule
 from detector.engine.state import TrainState, transfer_weights
 from detector.engine.step import Stepper
@@ -107,31 +107,9 @@ def build_run(
     transforms = build_transforms(config.data.augment, origins)
     output_dir = Path(config.output_dir)
     if processes.is_main:
-        prepare_run_folder(output_dir, resume=resume is not None, overwrite=overwrite)
+        check_run_folder(output_dir, resume=resume is not None, overwrite=overwrite)
     train, val, notes = _open_datasets(config, processes)
     schedule, schedule_notes = build_schedule(config.schedule, len(train), config.data.batch_size)
-
-    _seed_everything(config)
-    join_processes(processes, device)
-    content, resume_notes = _find_resume(output_dir, resume)
-    state, init_note = _build_state(config, train, device, precision, content, init_from)
-    recorder = RunRecorder(output_dir, max_steps=schedule.max_steps, start_step=state.step, is_main=processes.is_main)
-    if processes.is_main:
-        write_run_files(output_dir, config_yaml=dump_config(config), seed=config.seed, hardware=describe_device(device))
-        recorder.note(format_report(config, state, schedule, train, val, processes))
-        for note in [*notes, *schedule_notes, *resume_notes, *([init_note] if init_note else [])]:
-            recorder.note(note)
-        if warning := backbone_warning(config):
-            recorder.warn(warning)
-    loader, num_forwards = _build_loader(config, train, transforms, state.step, processes, device)
-    stepper = Stepper(
-        state,
-        build_matcher(config),
-        build_criterion(config.loss),
-        precision=precision,
-        processes=processes,
-        clip_grad_norm=config.optimizer.clip_grad_norm,
-    )
     evaluator = build_evaluator(
         config,
         val,
@@ -141,6 +119,36 @@ def build_run(
         device=device,
         processes=processes,
     )
+
+    _seed_everything(config)
+    join_processes(processes, device)
+    content, resume_notes = _find_resume(output_dir, resume)
+    state, init_note = _build_state(config, train, device, precision, content, init_from)
+    loader, num_forwards = _build_loader(config, train, transforms, state.step, processes, device)
+    stepper = Stepper(
+        state,
+        build_matcher(config),
+        build_criterion(config.loss),
+        precision=precision,
+        processes=processes,
+        clip_grad_norm=config.optimizer.clip_grad_norm,
+    )
+    # Nothing is written or removed before this line: after an error above, the mended command works as it is.
+    if processes.is_main:
+        open_run_folder(
+            output_dir,
+            overwrite=overwrite,
+            config_yaml=dump_config(config),
+            seed=config.seed,
+            hardware=describe_device(device),
+        )
+    recorder = RunRecorder(output_dir, max_steps=schedule.max_steps, start_step=state.step, is_main=processes.is_main)
+    if processes.is_main:
+        recorder.note(format_report(config, state, schedule, train, val, processes))
+        for note in [*notes, *schedule_notes, *resume_notes, *([init_note] if init_note else [])]:
+            recorder.note(note)
+        if warning := backbone_warning(config):
+            recorder.warn(warning)
     return Run(
         config=config,
         output_dir=output_dir,

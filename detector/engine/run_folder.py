@@ -1,12 +1,15 @@
 """The run folder: who may write into it, and what is put there at the start."""
 
+import contextlib
 import json
+import os
 import platform
 import shutil
 import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,38 +21,79 @@ _OURS = ("config.yaml", "environment.json", "metrics.jsonl", CHECKPOINTS)
 _PACKAGES = ("torch", "torchvision", "albumentations", "opencv-python-headless", "numpy", "pycocotools", "pydantic")
 
 
-def prepare_run_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
-    """Make the run folder, or see that the user wants to write into the one that is there.
+def check_run_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """See that the user wants to write into this folder, and that it can be done; change nothing.
+
+    Args:
+        folder: ``output_dir``; it need not exist.
+        resume: the run in it is to be continued.
+        overwrite: the run in it is to be removed.
+
+    Raises:
+        UserError: if it holds something and neither is asked for, both are, or it cannot be written.
+    """
+    if resume and overwrite:
+        raise UserError("--resume continues the run in output_dir and --overwrite removes it: give one of them")
+    try:
+        entries = sorted(path.name for path in folder.iterdir())
+    except FileNotFoundError:
+        entries = []
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"output_dir: {folder} cannot be used as a folder: {reason}") from error
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"output_dir: {folder} cannot be written: {existing} is no folder that you may write to")
+    if entries and not resume and not overwrite:
+        raise UserError(
+            f"output_dir: {folder} is not empty (it holds {', '.join(entries[:4])}{', …' if entries[4:] else ''}). "
+            "Continue that run with --resume, choose another output_dir=FOLDER, or remove that run with --overwrite"
+        )
+
+
+def open_run_folder(folder: Path, *, overwrite: bool, config_yaml: str, seed: int, hardware: str) -> None:
+    """Make the run folder and write ``config.yaml`` (resolved; it reproduces the run) and ``environment.json``.
 
     Args:
         folder: ``output_dir``.
-        resume: the run in it is to be continued.
-        overwrite: the run in it is to be removed; files that no run writes stay.
+        overwrite: remove the run in it first; files that no run writes stay.
+        config_yaml: the resolved configuration.
+        seed: of the run.
+        hardware: as :func:`detector.engine.device.describe_device` names it.
 
     Raises:
-        UserError: if it holds something and neither is asked for, or cannot be written.
+        UserError: if it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        entries = sorted(path.name for path in folder.iterdir())
-        if not entries or resume:
-            return
-        if not overwrite:
-            raise UserError(
-                f"output_dir: {folder} is not empty (it holds {', '.join(entries[:4])}{', …' if entries[4:] else ''}). "
-                "Continue that run with --resume, choose another output_dir=FOLDER, or remove that run with --overwrite"
-            )
-        for path in folder.iterdir():
-            if path.name in _OURS or path.name.startswith("events.out.tfevents."):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if overwrite:
+            _remove_run(folder)
+        (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
+        environment = json.dumps(_describe_environment(seed, hardware), indent=2)
+        (folder / "environment.json").write_text(environment + "\n", encoding="utf-8")
     except OSError as error:
-        raise UserError(f"output_dir: {folder} cannot be written: {error.strerror}") from error
+        raise UserError(f"output_dir: {folder} cannot be written: {error.strerror or error}") from error
 
 
-def write_run_files(folder: Path, *, config_yaml: str, seed: int, hardware: str) -> None:
-    """Write ``config.yaml`` (resolved; it reproduces the run) and ``environment.json``."""
-    (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
-    environment = {
+def discard_unstarted_run(folder: Path) -> None:
+    """Remove what the start of a run wrote if nothing else has come to it, so that it can be started again as it was.
+
+    For a run that fails over the user's input before its first row and its first checkpoint.
+    """
+    metrics = folder / "metrics.jsonl"
+    with contextlib.suppress(OSError):  # the error to be told is the one that ended the run
+        if not (folder / CHECKPOINTS).exists() and metrics.stat().st_size == 0:
+            _remove_run(folder)
+
+
+def _remove_run(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name in _OURS or path.name.startswith("events.out.tfevents."):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _describe_environment(seed: int, hardware: str) -> dict[str, Any]:
+    return {
         "version": detector.__version__,
         "git_commit": _git("rev-parse", "HEAD"),
         "git_changes": _git("status", "--porcelain", "--untracked-files=no"),
@@ -61,7 +105,6 @@ def write_run_files(folder: Path, *, config_yaml: str, seed: int, hardware: str)
         "packages": {name: _package_version(name) for name in _PACKAGES},
         "cuda": torch.version.cuda,
     }
-    (folder / "environment.json").write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
 
 
 def _git(*arguments: str) -> str | None:

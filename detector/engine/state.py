@@ -85,10 +85,7 @@ class TrainState:
             has, wants = ("no", "one") if content["ema"] is None else ("one", "none")
             raise UserError(f"{source}: the checkpoint has {has} moving average of weights, ema.decay asks for {wants}")
         load_model_weights(self.model, content["model"], source)
-        try:
-            self.optimizer.load_state_dict(content["optimizer"])
-        except ValueError as error:
-            raise UserError(f"{source}: the optimiser's state does not fit this configuration ({error})") from error
+        _load_optimizer(self.optimizer, content["optimizer"], source)
         if self.ema is not None:
             self.ema.load_state_dict(content["ema"])
         if self.scaler is not None and content["scaler"] is not None:
@@ -96,6 +93,23 @@ class TrainState:
         self.normalizer.load_state_dict(content["normalizer"])
         self.step = content["step"]
         self.best_ap, self.best_step = content["best"]["ap"], content["best"]["step"]
+
+
+def _load_optimizer(optimizer: Optimizer, saved: dict[str, Any], source: str) -> None:
+    """Take over momentum and the like; learning rate, decay and other options stay those of the configuration."""
+    # An option is a key of the parameter groups; the schedule adds one to those that are saved.
+    options = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    if {*saved["param_groups"][0]} - {"initial_lr"} != {*optimizer.param_groups[0]} - {"initial_lr"}:
+        raise UserError(
+            f"{source}: the checkpoint's optimiser is not the {type(optimizer).__name__} that optimizer.name asks for. "
+            "To start from its weights with another optimiser use --init-from"
+        )
+    try:
+        optimizer.load_state_dict(saved)
+    except ValueError as error:
+        raise UserError(f"{source}: the optimiser's state does not fit this configuration ({error})") from error
+    for group, own in zip(optimizer.param_groups, options, strict=True):
+        group.update(own)
 
 
 def checkpoint_categories(content: dict[str, Any]) -> Categories:

@@ -14,11 +14,11 @@ from detector.engine.clock import StepClock
 from detector.engine.evaluator import Evaluation
 from detector.engine.pictures import draw_pictures
 from detector.engine.run import Origins, Run, build_run
-from detector.engine.run_folder import CHECKPOINTS
+from detector.engine.run_folder import CHECKPOINTS, discard_unstarted_run
 from detector.engine.sanity import InitialLoss, likely_cause
 from detector.engine.schedule import attach_schedule, is_due
 from detector.engine.stop import StopRequest
-from detector.errors import StoppedEarly
+from detector.errors import StoppedEarly, UserError
 from detector.evaluation.table import format_scores
 from detector.telemetry import EvalRow, StepTotals, TrainRow
 
@@ -45,16 +45,20 @@ def train(
         DivergedError: after too many non-finite steps in a row.
     """
     run = build_run(config, origins, resume=resume, init_from=init_from, overwrite=overwrite)
-    with run.recorder:
-        for note in notes:
-            run.recorder.note(note)
-        try:
+    try:
+        with run.recorder:
+            for note in notes:
+                run.recorder.note(note)
             if run.state.step >= run.schedule.max_steps:
                 run.recorder.note(f"the run in {run.output_dir} is finished: {run.state.step} steps are done")
-                return
-            train_loop(run)
-        finally:
-            run.processes.close()
+            else:
+                train_loop(run)
+    except UserError:
+        if run.processes.is_main:
+            discard_unstarted_run(run.output_dir)
+        raise
+    finally:
+        run.processes.close()
 
 
 def train_loop(run: Run) -> None:

@@ -53,8 +53,13 @@ class FrozenBatchNorm2d(nn.Module):
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Return GroupNorm with 32 groups (Wu and He 2018), or as many of them as divide the channels."""
-    num_groups = next(groups for groups in range(min(32, channels), 0, -1) if channels % groups == 0)
+    """Return GroupNorm with 32 groups (Wu and He 2018), or as many of two channels or more as divide the channels.
+
+    A group of one channel would be a single value on a level of one cell, whose normalisation says nothing (and which
+    torch refuses for a single image).
+    """
+    most = max(1, min(32, channels // 2))
+    num_groups = next(groups for groups in range(most, 0, -1) if channels % groups == 0)
     return nn.GroupNorm(num_groups, channels)
 
 

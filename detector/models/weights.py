@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from urllib.error import URLError
 
 import torch
@@ -46,7 +47,7 @@ def _download(name: str, weights: str) -> Mapping[str, Tensor]:
         raise UserError(f"model.backbone.weights: {weights} does not exist for {name}; torchvision has {list(members)}")
     try:
         state: Mapping[str, Tensor] = members[version].get_state_dict(progress=False, check_hash=True)
-    except (URLError, OSError, RuntimeError) as error:
+    except (URLError, OSError, EOFError, RuntimeError, UnpicklingError) as error:
         raise UserError(
             f"model.backbone.weights: {weights} for {name} could not be downloaded from {members[version].url} "
             f"({error}). Without network, download that file elsewhere and give its path: "

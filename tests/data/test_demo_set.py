@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 
 from detector.data.demo_set import DemoReport, draw_demo_scene, format_report, make_demo_set
 from detector.data.demo_set.coco_writer import coco_annotation, run_lengths
-from detector.data.demo_set.scenes import CLASS_NAMES, Scene, SceneObject, object_size, object_stencil
+from detector.data.demo_set.scenes import CLASS_NAMES, CLASSES, Scene, SceneObject, object_size, object_stencil
 from detector.data.demo_set.shapes import cross, disc, square, star, triangle, unit_area
 from detector.data.demo_set.textures import paint, random_fill
 from detector.errors import UserError
@@ -110,9 +110,9 @@ def test_a_pair_painted_with_the_same_draws_has_equal_colour_statistics(pair: tu
     statistics = []
     for name in pair:
         rng, index = np.random.default_rng(7), CLASS_NAMES.index(name)
-        pattern = {"striped_disc": "striped", "checkered_disc": "checkered"}.get(name, "shaded")
         stencil = object_stencil(rng, index, 30.0, (40.0, 40.0))
-        fill = random_fill(rng, pattern, size=30.0, behind=np.full(3, 128.0))  # type: ignore[arg-type]
+        look = CLASSES[index]
+        fill = random_fill(rng, look.pattern, hue=look.hue, size=30.0, behind=np.full(3, 128.0))
         statistics.append(weighted_statistics(paint(stencil, fill, rng), stencil.alpha))
     np.testing.assert_allclose(statistics[0], statistics[1], atol=0.05)
 

@@ -73,7 +73,7 @@ def test_the_resolved_configuration_reproduces_the_run(tmp_path: Path):
 
 
 def test_console_file_and_tensorboard_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    folder = run_tiny(tmp_path)
+    folder = run_tiny(tmp_path, "eval.score_thresh=0.001")
     printed = capsys.readouterr().out
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
     events.Reload()
@@ -157,9 +157,7 @@ def poison(run: Run, steps: set[int]) -> None:
     run.stepper.criterion = Poisoned(alpha=criterion.alpha, gamma=criterion.gamma)
 
 
-def test_a_non_finite_step_is_skipped_reported_and_logged_as_null(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_a_non_finite_step_is_skipped_reported_and_logged_as_null(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     config, origins = tiny_config(tmp_path, "model.backbone.norm=batch", "ema.decay=0.9")
     run = build_run(config, origins)
     poison(run, {3})
@@ -229,9 +227,7 @@ def test_a_used_run_folder_needs_a_decision(tmp_path: Path, capsys: pytest.Captu
     assert (folder / "notes.txt").exists()
 
 
-def test_resume_auto_without_a_checkpoint_starts_fresh_and_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_resume_auto_without_a_checkpoint_starts_fresh_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run_tiny(tmp_path, "schedule.max_steps=1", resume="auto")
     assert "no checkpoint in" in capsys.readouterr().out
 
@@ -254,7 +250,9 @@ def test_a_checkpoint_of_other_classes_is_no_resume(tmp_path: Path):
     folder = run_tiny(tmp_path)
     annotations = tmp_path / "data/annotations.json"
     annotations.write_text(annotations.read_text().replace('"green"', '"blue"'))
-    with pytest.raises(UserError, match=r"trained on other classes: \['red', 'green'\], the data has \['red', 'blue'\]"):
+    with pytest.raises(
+        UserError, match=r"trained on other classes: \['red', 'green'\], the data has \['red', 'blue'\]"
+    ):
         run_tiny(tmp_path, resume=str(folder / "checkpoints/last.pt"))
 
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch.testing import assert_close
+from torchvision.ops import generalized_box_iou_loss
 
 from detector.losses import giou_loss
 from tests.helpers import random_boxes
@@ -23,6 +24,17 @@ def test_loss_equals_a_loop_over_the_pairs() -> None:
         hull = (max(ax2, bx2) - min(ax1, bx1)) * (max(ay2, by2) - min(ay1, by1))
         expected.append(1 - common / union + (hull - union) / hull)
     assert_close(giou_loss(boxes, targets), torch.tensor(expected, dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+def test_loss_and_gradient_equal_torchvision() -> None:
+    generator = torch.Generator().manual_seed(0)
+    boxes, targets = (random_boxes(200, generator) for _ in range(2))
+    boxes.requires_grad_()
+    actual, expected = giou_loss(boxes, targets), generalized_box_iou_loss(boxes, targets)
+    assert (expected > 1).any()  # also boxes that do not overlap
+    assert_close(actual, expected, rtol=1e-6, atol=1e-6)
+    (gradient,), (expected_gradient,) = (torch.autograd.grad(loss.sum(), boxes) for loss in (actual, expected))
+    assert_close(gradient, expected_gradient, rtol=1e-5, atol=1e-7)
 
 
 def test_gradcheck_in_float64() -> None:

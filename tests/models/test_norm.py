@@ -64,9 +64,15 @@ def test_frozen_batch_norm_takes_the_weights_of_a_batch_norm() -> None:
     assert_close(frozen(x), batch_norm(x), atol=0, rtol=0)
 
 
-@pytest.mark.parametrize(("channels", "num_groups"), [(256, 32), (64, 32), (48, 24), (8, 8), (7, 7), (34, 17)])
+@pytest.mark.parametrize(
+    ("channels", "num_groups"), [(256, 32), (64, 32), (48, 24), (32, 16), (8, 4), (34, 17), (9, 3), (7, 1), (1, 1)]
+)
 def test_group_norm_takes_as_many_of_32_groups_as_divide_the_channels(channels: int, num_groups: int) -> None:
     assert group_norm(channels).num_groups == num_groups
+
+
+def test_group_norm_of_few_channels_takes_a_level_of_one_cell() -> None:
+    assert group_norm(32)(torch.randn(1, 32, 1, 1)).isfinite().all()
 
 
 @pytest.mark.parametrize(

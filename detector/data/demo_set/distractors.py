@@ -6,7 +6,7 @@ import numpy as np
 
 from detector.data.demo_set import shapes
 from detector.data.demo_set.canvas import Canvas
-from detector.data.demo_set.textures import Pattern, paint, random_fill
+from detector.data.demo_set.textures import ANY_HUE, Pattern, paint, random_fill
 
 STROKES: Final = ("arc", "line", "writing")
 SOLIDS: Final = ("bar", "blob", "half_disc", "corner_piece", "crescent", "plain_disc", "hexagon")
@@ -38,7 +38,8 @@ def add_distractor(
         name = str(rng.choice(STROKES if rng.random() < 0.35 else SOLIDS))
         stencil = _strokes(rng, name, (x, y), size) if name in STROKES else _solid(rng, name, (x, y), size)
         if canvas.accepts(stencil, is_object=False):
-            fill = random_fill(rng, _pattern(rng, name, size), size=size, behind=canvas.mean_colour(stencil))
+            behind = canvas.mean_colour(stencil)
+            fill = random_fill(rng, _pattern(rng, name, size), hue=ANY_HUE, size=size, behind=behind)
             canvas.paint(stencil, paint(stencil, fill, rng))
             return
 

@@ -16,26 +16,46 @@ import numpy.typing as npt
 from detector.data.demo_set import shapes
 from detector.data.demo_set.canvas import Canvas
 from detector.data.demo_set.distractors import add_distractor
-from detector.data.demo_set.textures import Pattern, background, paint, random_fill
+from detector.data.demo_set.textures import ANY_HUE, Hue, Pattern, background, paint, random_fill
 from detector.structures import Size
 
-OUTLINES: Final[dict[str, tuple[Callable[[], shapes.Points], Pattern]]] = {
-    "square": (shapes.square, "shaded"),
-    "triangle": (shapes.triangle, "shaded"),
-    "striped_disc": (shapes.disc, "striped"),
-    "checkered_disc": (shapes.disc, "checkered"),
-    "cross": (shapes.cross, "shaded"),
-    "star": (shapes.star, "shaded"),
-}
-"""Outline and pattern of each class."""
 
-CLASS_NAMES: Final = tuple(OUTLINES)
+@dataclass(frozen=True, slots=True)
+class ShapeClass:
+    """What the objects of a class have in common.
+
+    Attributes:
+        name: the category's.
+        outline: makes the outline of area 1.
+        pattern: the texture.
+        hue: range of the colours.
+    """
+
+    name: str
+    outline: Callable[[], shapes.Points]
+    pattern: Pattern
+    hue: Hue
+
+
+CLASSES: Final = (
+    ShapeClass("square", shapes.square, "shaded", (330.0, 420.0)),
+    ShapeClass("triangle", shapes.triangle, "shaded", (330.0, 420.0)),
+    ShapeClass("striped_disc", shapes.disc, "striped", ANY_HUE),
+    ShapeClass("checkered_disc", shapes.disc, "checkered", ANY_HUE),
+    ShapeClass("cross", shapes.cross, "shaded", (180.0, 250.0)),
+    ShapeClass("star", shapes.star, "shaded", (80.0, 170.0)),
+)
+
+CLASS_NAMES: Final = tuple(shape_class.name for shape_class in CLASSES)
 
 EMPTY_SHARE: Final = 0.05
 """Share of the images that show distractors only."""
 
 CROWD_SHARE: Final = 0.05
 """Share of the images with a cluster of tiny objects, annotated as one region."""
+
+MAX_TURN: Final = 0.3
+"""Objects are turned by up to this angle in radians, either way."""
 
 MAX_TRIES: Final = 25
 """Places tried for one object before it is left out."""
@@ -103,9 +123,9 @@ def draw_scene(rng: np.random.Generator) -> Scene:
 
 def object_size(rng: np.random.Generator, class_index: int) -> float:
     """Draw an object's nominal size (square root of its area) in pixels; textured classes need a few pixels more."""
-    textured = OUTLINES[CLASS_NAMES[class_index]][1] != "shaded"
+    textured = CLASSES[class_index].pattern != "shaded"
     if rng.random() < 0.42:
-        return float(rng.uniform(16, 20.5) if textured else rng.uniform(10.5, 16))
+        return float(rng.uniform(16, 20.5) if textured else rng.uniform(12, 16.5))
     return float(np.exp(rng.uniform(np.log(18), np.log(70))))
 
 
@@ -113,10 +133,9 @@ def object_stencil(
     rng: np.random.Generator, class_index: int, size: float, centre: tuple[float, float]
 ) -> shapes.Stencil:
     """Draw an object's turn and stretch and return its stencil."""
-    outline, _ = OUTLINES[CLASS_NAMES[class_index]]
-    angle = rng.integers(0, 4) * (np.pi / 2) + rng.uniform(-0.35, 0.35)
-    stretch = rng.uniform(0.9, 1.1)
-    return shapes.fill_polygon(shapes.place(outline(), size=size, angle=angle, stretch=stretch, centre=centre))
+    angle, stretch = rng.uniform(-MAX_TURN, MAX_TURN), rng.uniform(0.9, 1.1)
+    outline = CLASSES[class_index].outline()
+    return shapes.fill_polygon(shapes.place(outline, size=size, angle=angle, stretch=stretch, centre=centre))
 
 
 def _random_size(rng: np.random.Generator) -> Size:
@@ -149,7 +168,8 @@ def _add_object(canvas: Canvas, rng: np.random.Generator, placed: list[_Placed])
 def _paint_object(
     canvas: Canvas, rng: np.random.Generator, stencil: shapes.Stencil, class_index: int, size: float, owner: int
 ) -> None:
-    fill = random_fill(rng, OUTLINES[CLASS_NAMES[class_index]][1], size=size, behind=canvas.mean_colour(stencil))
+    shape_class, behind = CLASSES[class_index], canvas.mean_colour(stencil)
+    fill = random_fill(rng, shape_class.pattern, hue=shape_class.hue, size=size, behind=behind)
     canvas.paint(stencil, paint(stencil, fill, rng), owner)
 
 

@@ -5,6 +5,7 @@ Two shapes filled with the same contrast and middle colour therefore have the sa
 whatever their pattern.
 """
 
+import colorsys
 import math
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -17,6 +18,11 @@ from detector.data.demo_set.shapes import SUPERSAMPLING, Stencil
 
 Image = npt.NDArray[np.float32]
 """[H, W, 3] RGB in [0, 255], not yet rounded."""
+
+Hue = tuple[float, float]
+"""Range of hues in degrees."""
+
+ANY_HUE: Final[Hue] = (0.0, 360.0)
 
 Pattern = Literal["shaded", "striped", "checkered", "speckled"]
 
@@ -45,25 +51,36 @@ class Fill:
     phase: npt.NDArray[np.float64]
 
 
-def random_fill(rng: np.random.Generator, pattern: Pattern, *, size: float, behind: npt.NDArray[np.float64]) -> Fill:
+def random_fill(
+    rng: np.random.Generator, pattern: Pattern, *, hue: Hue, size: float, behind: npt.NDArray[np.float64]
+) -> Fill:
     """Draw a fill; the draws and their distribution are the same for every pattern but for the amplitude.
 
     Args:
         rng: source of all randomness.
         pattern: the texture.
+        hue: range of the middle colour's hue.
         size: square root of the shape's area in pixels; textures scale with it.
         behind: [3] mean colour of what the shape will cover.
     """
-    colour = rng.uniform(60, 195, 3)
+    colour = _random_colour(rng, hue, saturation=(0.45, 0.65), value=(0.45, 0.8))
     for _ in range(12):
         if np.linalg.norm(colour - behind) >= MIN_CONTRAST:
             break
-        colour = rng.uniform(60, 195, 3)
+        colour = _random_colour(rng, hue, saturation=(0.45, 0.65), value=(0.45, 0.8))
     strong = pattern in ("striped", "checkered")
-    tone = rng.uniform(36, 50) if strong else rng.uniform(4, 12)
+    tone = rng.uniform(32, 44) if strong else rng.uniform(4, 12)
     amplitude = tone * rng.choice([-1.0, 1.0]) * rng.uniform(0.75, 1.1, 3)
     cell = float(np.clip(size * rng.uniform(0.15, 0.22), 2.8, 10.0))
     return Fill(pattern, colour, amplitude, cell, rng.uniform(0, math.pi), rng.uniform(0, 2, 2))
+
+
+def _random_colour(
+    rng: np.random.Generator, hue: Hue, *, saturation: tuple[float, float], value: tuple[float, float]
+) -> npt.NDArray[np.float64]:
+    """Draw [3] RGB in [0, 255] from ranges of hue (degrees, may pass 360), saturation and value."""
+    rgb = colorsys.hsv_to_rgb(rng.uniform(*hue) / 360 % 1, rng.uniform(*saturation), rng.uniform(*value))
+    return np.array(rgb) * 255
 
 
 def paint(stencil: Stencil, fill: Fill, rng: np.random.Generator) -> Image:
@@ -135,7 +152,7 @@ def _material(rng: np.random.Generator, size: tuple[int, int]) -> Image:
     tint = value_noise(rng, size, cell=48)[..., None] * rng.uniform(-8, 8, 3).astype(np.float32)
     image = grey[..., None] * rng.uniform(0.8, 1.2, 3).astype(np.float32)
     image += tint
-    image += rng.uniform(50, 205, 3).astype(np.float32)
+    image += _random_colour(rng, ANY_HUE, saturation=(0.0, 0.35), value=(0.25, 0.85)).astype(np.float32)
     return image
 
 
