@@ -44,7 +44,8 @@ class HeadConfig(Section):
     num_convs: Annotated[int, Field(ge=0)] = 4
     """3x3 convolutions before the last one, in each subnet."""
     norm: Literal["none", "group"] = "none"
-    """Normalisation after each of them; group = GroupNorm with 32 groups (as many as divide the channels)."""
+    """Normalisation after each of them; group = GroupNorm with 32 groups (with few channels
+    fewer, so that a group has at least two)."""
     prior: OpenFraction = 0.01
     """pi: the score that every anchor starts with, by the bias of the last class convolution (paper Sec. 4.1)."""
 

@@ -137,6 +137,10 @@ def _read_categories(section: Section) -> Categories:
     ids, names = section.integers("id"), section.strings("name")
     section.check_unique("id", ids)
     section.check_unique("name", names)
+    for index, name in enumerate(names):
+        if not name.isascii() and any("\ud800" <= character <= "\udfff" for character in name):
+            # Neither a terminal nor TensorBoard can show it, and FreeType crashes over it.
+            raise section.error(index, "name", ascii(name), "text; this has half of a UTF-16 surrogate pair")
     order = np.argsort(ids)
     return Categories(tuple(ids[order].tolist()), tuple(names[i] for i in order.tolist()))
 

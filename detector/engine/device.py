@@ -1,7 +1,7 @@
 """Which device and which arithmetic a run uses."""
 
 import platform
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -49,8 +49,9 @@ def resolve_precision(name: PrecisionName, device: torch.device) -> ResolvedPrec
 
 def autocast(precision: ResolvedPrecision, device: torch.device) -> AbstractContextManager[None]:
     """Return the context in which the network runs."""
-    dtype = _AUTOCAST_TYPES.get(precision, torch.bfloat16)
-    return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=_AUTOCAST_TYPES[precision])
 
 
 def describe_device(device: torch.device) -> str:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -160,7 +161,7 @@ def build_evaluator(
     Raises:
         UserError: if dataset and network have different classes.
     """
-    check_categories(dataset.categories, categories)
+    check_categories(dataset.categories, categories, dataset.table.path)
     data = config.data
     if config.eval.batch_size is not None:
         batch_size = config.eval.batch_size
@@ -191,8 +192,8 @@ def build_evaluator(
     )
 
 
-def check_categories(found: Categories, expected: Categories) -> None:
-    """See that annotations have the network's classes.
+def check_categories(found: Categories, expected: Categories, annotations: Path) -> None:
+    """See that the annotations of a file have the network's classes.
 
     Raises:
         UserError: if they differ, naming the first difference.
@@ -204,6 +205,10 @@ def check_categories(found: Categories, expected: Categories) -> None:
     differing = [i for i in sorted({*ours, *theirs}) if ours.get(i) != theirs.get(i)]
     first = differing[0]
     raise UserError(
-        f"the annotations to evaluate on have other classes than the network ({len(differing)} differ): category id "
-        f"{first} is {theirs.get(first, 'missing')!r} there and {ours.get(first, 'missing')!r} in the network"
+        f"{annotations}: other classes than those of the network to be evaluated ({len(differing)} differ): category "
+        f"id {first} is {_quoted(theirs.get(first))} there and {_quoted(ours.get(first))} in the network"
     )
+
+
+def _quoted(name: str | None) -> str:
+    return "missing" if name is None else repr(name)

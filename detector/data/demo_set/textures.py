@@ -26,7 +26,7 @@ ANY_HUE: Final[Hue] = (0.0, 360.0)
 
 Pattern = Literal["shaded", "striped", "checkered", "speckled"]
 
-MIN_CONTRAST: Final = 65.0
+MIN_CONTRAST: Final = 75.0
 """RGB distance between an object's middle colour and the mean of what it covers; keeps every object discernible."""
 
 
@@ -71,7 +71,7 @@ def random_fill(
     strong = pattern in ("striped", "checkered")
     tone = rng.uniform(32, 44) if strong else rng.uniform(4, 12)
     amplitude = tone * rng.choice([-1.0, 1.0]) * rng.uniform(0.75, 1.1, 3)
-    cell = float(np.clip(size * rng.uniform(0.15, 0.22), 2.8, 10.0))
+    cell = float(np.clip(size * rng.uniform(0.17, 0.24), 3.2, 11.0))
     return Fill(pattern, colour, amplitude, cell, rng.uniform(0, math.pi), rng.uniform(0, 2, 2))
 
 
