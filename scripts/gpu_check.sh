@@ -1,27 +1,50 @@
 #!/usr/bin/env bash
-# What must hold on a machine with a CUDA device: the tests marked `gpu`, then the measured checks of gpu_check.py.
+# What must hold on a machine with a CUDA device, in under 10 minutes: the tests marked `gpu` and measured runs of the
+# real train path (gpu_check.py), with a Markdown summary under $OUT, or benchmarks/ where OUT is not set.
 #
-#   ./scripts/gpu_check.sh                     .venv if it is there, else python3
-#   PYTHON=/path/to/python ./scripts/gpu_check.sh
+#   ./scripts/gpu_check.sh                                 .venv if it is there, else python3
+#   PYTHON=/path/to/python ./scripts/gpu_check.sh          this interpreter, as it is
+#   WHEELS=folder ./scripts/gpu_check.sh                   packages that it lacks, from wheels, without a network
+#   ./scripts/gpu_check.sh --only tests train              some parts
+#   ./scripts/gpu_check.sh --device cpu --tiny             tries the script itself on a machine without a GPU
 #
-# Installs nothing, so that it also runs where no package index is at hand.
+# Makes no .venv and changes none: wheels are unpacked into a temporary folder for this run.
 set -euo pipefail
 unset CDPATH
+# Relative paths are meant from the caller's folder.
+[[ ${PYTHON:-} != */* ]] || PYTHON="$(cd "$(dirname "$PYTHON")" && pwd)/${PYTHON##*/}"
+[ -z "${WHEELS:-}" ] || WHEELS=$(cd "$WHEELS" && pwd)
+[ -z "${OUT:-}" ] || OUT=$(cd "$OUT" && pwd)
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 default=python3
 [ ! -x .venv/bin/python ] || default=.venv/bin/python
 python=${PYTHON:-$default}
+command -v "$python" >/dev/null || { echo "gpu_check: PYTHON=$python: no such command" >&2; exit 2; }
 
-"$python" - <<'PROGRAM'
-import sys
+missing() {
+    "$python" - <<'PROGRAM'
+import importlib
 
-import torch
-
-if not torch.cuda.is_available():
-    sys.exit("gpu_check: torch sees no CUDA device")
-print(f"gpu_check: {torch.cuda.get_device_name()}, torch {torch.__version__}, Python {sys.version.split()[0]}")
+for name in ("torch", "torchvision", "albumentations", "cv2", "pycocotools.coco", "pydantic", "rich", "tensorboard",
+             "yaml", "pytest"):
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        print(f"gpu_check: {name}: {error}")
 PROGRAM
-"$python" -m pytest -m gpu "$@"
-if [ -e scripts/gpu_check.py ]; then
-    "$python" scripts/gpu_check.py
+}
+
+export NO_ALBUMENTATIONS_UPDATE=1 PYTHONUNBUFFERED=1
+if [ -n "$(missing)" ] && [ -n "${WHEELS:-}" ]; then
+    packages=$(mktemp -d)
+    trap 'rm -rf "$packages"' EXIT
+    "$python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-compile --no-cache-dir \
+        --target "$packages" "$WHEELS"/*.whl
+    export PYTHONPATH="$packages${PYTHONPATH:+:$PYTHONPATH}"
 fi
+problems=$(missing)
+if [ -n "$problems" ]; then
+    printf '%s\n' "$problems" "gpu_check: make an environment with ./scripts/setup.sh, or name a folder: WHEELS=" >&2
+    exit 2
+fi
+"$python" scripts/gpu_check.py "$@"

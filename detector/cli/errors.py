@@ -6,6 +6,7 @@ saved; 130 interrupted from the keyboard; 1 a run that diverged, or anything els
 
 import argparse
 import contextlib
+import errno
 import io
 import os
 import select
@@ -22,6 +23,10 @@ FAILED: Final = 1
 USER_ERROR: Final = 2
 STOPPED_EARLY: Final = 75
 INTERRUPTED: Final = 130
+
+_NO_ACCESS: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Errors of the system that any look at a file can meet, and that say all there is to say."""
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -86,6 +91,9 @@ def exit_code(function: Callable[[], int]) -> int:
         if (advice := _torch_advice(error)) is not None:
             _print_once(f"error: {advice}")
             return USER_ERROR
+        if isinstance(error, OSError) and error.errno in _NO_ACCESS | _NO_SPACE:
+            _print_once(f"error: {error.filename or 'a file'}: {error.strerror}")
+            return USER_ERROR if error.errno in _NO_ACCESS else FAILED
         traceback.print_exc()
         return FAILED
     return code

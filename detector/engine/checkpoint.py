@@ -1,5 +1,6 @@
 """Checkpoint files: written whole or not at all, checked when read, and never executed."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -34,14 +35,25 @@ def save_checkpoint(folder: Path, content: Mapping[str, Any], *, step: int, is_b
 
     Returns:
         The step's file.
+
+    Raises:
+        UserError: if it cannot be written, because the disk is full, say; the checkpoints before it stay.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.pt"
     temporary = path.with_suffix(".pt.tmp")
-    with temporary.open("wb") as file:
-        torch.save({"format": FORMAT, "version": VERSION, **content}, file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            torch.save({"format": FORMAT, "version": VERSION, **content}, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:
+        cause = error if isinstance(error, OSError) else error.__context__  # torch.save ends with an error of its own
+        if not isinstance(cause, OSError):
+            raise
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise UserError(f"{path}: the checkpoint cannot be written: {cause.strerror or cause}") from error
     digest = _sha256(temporary)
     temporary.replace(path)
     _write_digest(path, digest)

@@ -32,7 +32,7 @@ class InitialLoss:
     @property
     def is_plausible(self) -> bool:
         """Whether the two agree within ``TOLERANCE``."""
-        return math.isfinite(self.measured) and abs(self.measured / self.expected - 1) <= TOLERANCE
+        return math.isfinite(self.measured) and abs(self.measured - self.expected) <= TOLERANCE * self.expected
 
 
 def expected_initial_cls_loss(

@@ -1,6 +1,7 @@
 """The train loop."""
 
 import itertools
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -104,9 +105,10 @@ def train_loop(run: Run) -> None:
                 with clock.paused():
                     _save(run, is_best=is_best)
             if must_stop and step < last_step:
+                config_file = shlex.quote(str(run.output_dir / "config.yaml"))
                 raise StoppedEarly(
                     f"stopped by {stop.signal_name or 'another process'} after step {step}; everything is saved. "
-                    f"Continue with: detector train --config {run.output_dir / 'config.yaml'} --resume"
+                    f"Continue with: detector train --config {config_file} --resume"
                 )
     if (message := run.stepper.guard.read()) is not None:
         recorder.warn(message)

@@ -117,7 +117,7 @@ def _standardised(pattern: npt.NDArray[np.float32], weights: npt.NDArray[np.floa
 def value_noise(rng: np.random.Generator, size: tuple[int, int], *, cell: float) -> npt.NDArray[np.float32]:
     """Return [H, W] smooth noise of variance about 1 whose bumps are ``cell`` pixels wide."""
     height, width = size
-    grid = rng.standard_normal((int(height / cell) + 3, int(width / cell) + 3), dtype=np.float32)
+    grid = rng.standard_normal((int(height / cell) + 2, int(width / cell) + 2), dtype=np.float32)
     large = cv2.resize(grid, (round(grid.shape[1] * cell), round(grid.shape[0] * cell)), interpolation=cv2.INTER_CUBIC)
     top, left = rng.integers(0, max(1, int(cell)), 2)
     return np.asarray(large[top : top + height, left : left + width])

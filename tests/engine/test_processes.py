@@ -1,0 +1,89 @@
+"""Two processes under torchrun do what one does: real command lines on the CPU."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detector.cli.evaluate import main as evaluate
+from detector.cli.train import main as train
+from tests.engine.tiny import make_dataset, read_rows, write_config
+
+ROOT = Path(__file__).parents[2]
+LOSSES = ("loss", "loss_cls", "loss_box", "loss_cls_fg", "loss_cls_bg")
+COUNTS = ("num_foreground", "num_background", "num_ignored")
+
+
+def torchrun(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``tools/train.py`` in two processes of one thread each."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    return subprocess.run(
+        [*launcher, str(ROOT / "tools/train.py"), *arguments],
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    return write_config(tmp_path, make_dataset(tmp_path / "data"))
+
+
+@pytest.mark.slow
+def test_two_processes_log_the_losses_and_the_ap_of_one(recipe: Path, tmp_path: Path) -> None:
+    line = ["--config", str(recipe), "schedule.max_steps=6", "eval.every=6", "eval.score_thresh=0.005"]
+    line += ["optimizer.clip_grad_norm=1.0", "ema.decay=0.5"]
+    assert train([*line, f"output_dir={tmp_path}/one"]) == 0
+    # 2 processes x 2 micro-batches x 1 image: gradients are exchanged with the last micro-batch only.
+    result = torchrun(*line, "data.images_per_forward=1", f"output_dir={tmp_path}/two", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("step 6/6 epoch") == 1
+    one, two = (read_rows(tmp_path / name, "train") for name in ("one", "two"))
+    assert [row["step"] for row in two] == [1, 2, 3, 4, 5, 6]
+    for row, other in zip(one, two, strict=True):
+        assert {key: other[key] for key in COUNTS} == {key: row[key] for key in COUNTS}
+        for key in (*LOSSES, "grad_norm", "lr"):
+            assert other[key] == pytest.approx(row[key], rel=2e-4), (row["step"], key)
+    (score,), (other_score,) = (read_rows(tmp_path / name, "eval") for name in ("one", "two"))
+    for key in LOSSES:
+        assert other_score[key] == pytest.approx(score[key], rel=2e-4)
+    # The weights differ in their last bits, so the AP is compared on the same weights: one process scores what two did.
+    assert score["AR100"] > 0
+    metrics = tmp_path / "metrics.json"
+    checkpoint = tmp_path / "two/checkpoints/last.pt"
+    assert evaluate(["--checkpoint", str(checkpoint), "--metrics-out", str(metrics)]) == 0
+    expected = json.loads(metrics.read_text())
+    assert {key: other_score[key] for key in expected} == expected
+    # One process continues what two began.
+    assert train([*line, f"output_dir={tmp_path}/two", "--resume", "schedule.max_steps=7"]) == 0
+    assert [row["step"] for row in read_rows(tmp_path / "two", "train")] == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (
+            "data.batch_size=1",
+            "error: data.batch_size: 1 images cannot be shared equally by 2 processes",
+        ),  # met by both
+        ("output_dir=.", "error: output_dir: . is not empty"),  # met by the main one only
+    ],
+)
+def test_an_error_of_the_user_is_printed_by_one_process(
+    recipe: Path, tmp_path: Path, override: str, expected: str
+) -> None:
+    result = torchrun("--config", str(recipe), override, cwd=tmp_path)
+    assert result.returncode != 0
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith(expected)
+    assert "exitcode  : 2" in result.stderr  # torchrun's own report
+    assert not (tmp_path / "run").exists()
