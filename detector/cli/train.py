@@ -1,6 +1,7 @@
 """``detector train``: train a detector as a configuration says."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,13 +41,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: if anything that the user gave is wrong.
     """
-    overrides = list(args.overrides)
-    resume: str | None = args.resume
-    if resume is not None and "=" in resume and not Path(resume).exists():
-        # `--resume lr=1` takes the override that follows it for the checkpoint; overrides may stand anywhere.
-        overrides.insert(0, resume)
-        resume = "auto"
-    loaded = load_config_with_origins(args.config, overrides)
+    loaded = load_config_with_origins(args.config, args.overrides)
     if args.print_config:
         print(format_config(loaded), end="")
         return 0
@@ -56,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         loaded.config,
         loaded.origins,
         notes=loaded.notes,
-        resume=resume,
+        resume=args.resume,
         init_from=args.init_from,
         overwrite=args.overwrite,
     )
@@ -65,4 +60,19 @@ def run(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``tools/train.py``."""
-    return run_command("train", add_arguments, run, argv)
+    return run_command("train", add_arguments, run, _with_bare_resume(sys.argv[1:] if argv is None else argv))
+
+
+def _with_bare_resume(argv: Sequence[str]) -> list[str]:
+    """Give ``--resume`` its "auto" where an override follows, which argparse would take for the checkpoint."""
+    return [
+        "--resume=auto" if argument == "--resume" and "=" in follower and not _exists(follower) else argument
+        for argument, follower in zip(argv, [*argv[1:], ""], strict=False)
+    ]
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # such as a long list of milestones: no file name
+        return False

@@ -69,7 +69,7 @@ class ScheduleConfig(Section):
     """multistep: times `decay_factor` at each milestone; cosine: down to `min_factor` at the end."""
     max_steps: PositiveInt | None = None
     """Optimiser steps. Exactly one of `max_steps` and `epochs`."""
-    epochs: PositiveFloat | None = None
+    epochs: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Passes over the training images."""
     warmup_steps: NonNegativeInt = 1000
     """Steps over which the learning rate rises linearly from `warmup_factor` times its value."""

@@ -108,17 +108,17 @@ def _check_digest(path: Path) -> None:
 
 
 def find_newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
-    """Return the newest step file that is intact (or ``last.pt``), and a note for each newer one that is not."""
-    notes = []
+    """Return the newest step file that is intact (or ``last.pt``), and what is wrong with each newer one."""
+    problems = []
     last = folder / "last.pt"  # the only one left where the others were removed to free the disk
     for path in [*reversed(step_files(folder)), *([last] if last.exists() else [])]:
         try:
             load_checkpoint(path)
         except UserError as error:
-            notes.append(f"{error}; trying the one before")
+            problems.append(str(error))
         else:
-            return path, notes
-    return None, notes
+            return path, problems
+    return None, problems
 
 
 def step_files(folder: Path) -> list[Path]:

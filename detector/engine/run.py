@@ -26,6 +26,7 @@ from detector.engine.run_folder import CHECKPOINTS, check_run_folder, open_run_f
 from detector.engine.schedule import Schedule, build_schedule
 from detector.engine.state import TrainState, transfer_weights
 from detector.engine.step import Stepper
+from detector.errors import UserError
 from detector.evaluation.coco import load_ground_truth
 from detector.inspect.startup import check_decodable, check_files_present
 from detector.models import build_model
@@ -197,9 +198,14 @@ def _find_resume(output_dir: Path, resume: str | None) -> tuple[tuple[str, dict[
         return None, []
     if resume != "auto":
         return (resume, load_checkpoint(Path(resume))), [f"resumed from {resume}"]
-    path, notes = find_newest_checkpoint(output_dir / CHECKPOINTS)
+    path, problems = find_newest_checkpoint(output_dir / CHECKPOINTS)
+    if path is None and problems:
+        raise UserError(
+            "\n".join(["--resume: no checkpoint is intact, and a fresh start would remove the run", *problems])
+        )
     if path is None:
-        return None, [*notes, f"--resume: no checkpoint in {output_dir / CHECKPOINTS}; starting from step 0"]
+        return None, [f"--resume: no checkpoint in {output_dir / CHECKPOINTS}; starting from step 0"]
+    notes = [f"{problem}; the one before is used" for problem in problems]
     return (str(path), load_checkpoint(path)), [*notes, f"resumed from {path}"]
 
 

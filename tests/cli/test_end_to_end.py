@@ -169,6 +169,20 @@ def test_overrides_may_stand_anywhere_on_the_line(recipe: Path, capsys: pytest.C
     assert not (recipe.parent / "run").exists()
 
 
+def test_an_empty_line_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train([]) == 2
+    assert "the following arguments are required: --config" in capsys.readouterr().err
+
+
+def test_of_two_values_the_later_counts_also_after_resume(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["--config", str(recipe), "--print-config", "seed=1", "--resume", "seed=2"]
+    assert train(line) == 0
+    assert "seed: 2 " in capsys.readouterr().out
+    long = f"schedule.milestones=[{', '.join(map(str, range(1, 300)))}]"
+    assert train([*line, "--resume", long, "seed=3"]) == 0
+    assert "seed: 3 " in capsys.readouterr().out
+
+
 def test_resume_takes_a_checkpoint_and_overrides(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = recipe.parent
     run = folder / "run"

@@ -37,10 +37,10 @@ def test_a_flipped_bit_is_named_and_the_checkpoint_before_is_found(tmp_path: Pat
     newest.write_bytes(content)
     with pytest.raises(UserError, match=r"step-00000002\.pt: the checkpoint is damaged: its SHA-256 is"):
         load_checkpoint(newest)
-    path, notes = find_newest_checkpoint(tmp_path)
+    path, problems = find_newest_checkpoint(tmp_path)
     assert path is not None
     assert path.name == "step-00000001.pt"
-    assert "trying the one before" in notes[0]
+    assert "step-00000002.pt: the checkpoint is damaged" in problems[0]
 
 
 def test_an_empty_folder_has_no_newest_checkpoint(tmp_path: Path):

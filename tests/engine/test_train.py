@@ -232,6 +232,24 @@ def test_resume_auto_without_a_checkpoint_starts_fresh_and_says_so(tmp_path: Pat
     assert "no checkpoint in" in capsys.readouterr().out
 
 
+def test_damaged_checkpoints_are_no_reason_to_start_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = run_tiny(tmp_path)
+    steps = sorted((folder / "checkpoints").glob("step-*.pt"))
+    whole = steps[1].read_bytes()
+    for name in (steps[1].name, "last.pt"):
+        (folder / "checkpoints" / name).unlink()
+        (folder / "checkpoints" / name).write_bytes(whole[:-100])
+    run_tiny(tmp_path, resume="auto")
+    assert "is damaged" in (printed := capsys.readouterr().out)
+    assert f"resumed from {steps[0]}" in printed
+    for path in (folder / "checkpoints").glob("*.pt"):
+        path.unlink()
+        path.write_bytes(whole[:-100])
+    with pytest.raises(UserError, match=r"no checkpoint is intact, and a fresh start would remove the run"):
+        run_tiny(tmp_path, resume="auto")
+    assert len(read_rows(folder, "train")) == 4
+
+
 def test_weights_of_another_run_are_taken_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     first = run_tiny(tmp_path, "schedule.max_steps=1")
     run_tiny(

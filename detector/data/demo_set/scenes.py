@@ -103,11 +103,11 @@ def draw_scene(rng: np.random.Generator) -> Scene:
     is_empty = rng.random() < EMPTY_SHARE
     has_crowd = not is_empty and rng.random() < CROWD_SHARE
     canvas = Canvas(background(rng, _random_size(rng)))
-    for _ in range(rng.integers(5, 11)):
+    for _ in range(rng.integers(4, 10)):
         add_distractor(canvas, rng)
     classes: list[int] = []
     if not is_empty:
-        placed = _add_objects(canvas, rng, int(rng.integers(2, 11)))
+        placed = _add_objects(canvas, rng, int(rng.integers(4, 14)))
         classes = [item.class_index for item in placed]
         if has_crowd:
             classes += _add_crowd(canvas, rng, len(placed) + 1)

@@ -29,6 +29,9 @@ Pattern = Literal["shaded", "striped", "checkered", "speckled"]
 MIN_CONTRAST: Final = 75.0
 """RGB distance between an object's middle colour and the mean of what it covers; keeps every object discernible."""
 
+MAX_TURN: Final = 0.35
+"""Stripes run up and down, and checks along the axes, but for a turn of up to this angle in radians, either way."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fill:
@@ -71,8 +74,8 @@ def random_fill(
     strong = pattern in ("striped", "checkered")
     tone = rng.uniform(32, 44) if strong else rng.uniform(4, 12)
     amplitude = tone * rng.choice([-1.0, 1.0]) * rng.uniform(0.75, 1.1, 3)
-    cell = float(np.clip(size * rng.uniform(0.17, 0.24), 3.2, 11.0))
-    return Fill(pattern, colour, amplitude, cell, rng.uniform(0, math.pi), rng.uniform(0, 2, 2))
+    cell = float(np.clip(size * rng.uniform(0.19, 0.26), 3.5, 12.0))
+    return Fill(pattern, colour, amplitude, cell, rng.uniform(-MAX_TURN, MAX_TURN), rng.uniform(0, 2, 2))
 
 
 def _random_colour(
