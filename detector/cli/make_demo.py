@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("data/demo"), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--num-train", type=int, metavar="N", help="images to train on (default: 600)")
+    parser.add_argument("--num-train", type=int, metavar="N", help="images to train on (default: 800)")
     parser.add_argument("--num-val", type=int, metavar="N", help="held-out images (default: 150)")
     parser.add_argument("--overwrite", action="store_true", help="replace another demo set that the folder holds")
 

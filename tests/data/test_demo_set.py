@@ -94,7 +94,7 @@ def test_every_class_and_crowds_and_images_without_objects_occur(scenes: list[Sc
     assert 0.01 < np.mean([not scene.objects for scene in scenes]) < 0.12
     assert any(item.is_crowd for scene in scenes for item in scene.objects)
     numbers = [sum(not item.is_crowd for item in scene.objects) for scene in scenes if scene.objects]
-    assert (min(numbers), max(numbers)) == (2, 10)
+    assert (min(numbers), max(numbers)) == (4, 13)
 
 
 def test_outlines_of_all_classes_cover_the_same_area() -> None:

@@ -20,7 +20,7 @@ from detector.structures import Size
 GENERATOR_VERSION: Final = 1
 """Raised with every change that gives other pixels or annotations for the same seed."""
 
-DEFAULT_NUM_TRAIN: Final = 600
+DEFAULT_NUM_TRAIN: Final = 800
 DEFAULT_NUM_VAL: Final = 150
 
 SPLITS: Final = ("train", "val")
