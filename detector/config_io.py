@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -16,13 +17,14 @@ from detector.config import Config
 from detector.config_overrides import apply_overrides
 from detector.config_problems import explain, find_non_finite, join_problems
 from detector.config_schema import Key
-from detector.config_yaml import ConfigError, YamlDocument, read_yaml, write_yaml
+from detector.config_yaml import ConfigError, YamlDocument, read_yaml, write_flow, write_yaml
 
 __all__ = [
     "ConfigError",
     "LoadedConfig",
     "dump_config",
     "find_config",
+    "flatten_config",
     "format_config",
     "load_config",
     "load_config_text",
@@ -132,6 +134,21 @@ def _check(document: YamlDocument, overrides: Sequence[str]) -> LoadedConfig:
 def dump_config(config: Config) -> str:
     """Write a configuration as YAML with every value, from which :func:`load_config` makes the identical one."""
     return write_yaml(config.model_dump(mode="json"), lambda _key: None)
+
+
+def flatten_config(config: Config) -> dict[str, str]:
+    """Return every value as YAML by its dotted key, such as ``optimizer.lr``: to compare two configurations."""
+    flat: dict[str, str] = {}
+
+    def visit(section: dict[str, Any], prefix: str) -> None:
+        for name, value in section.items():
+            if isinstance(value, dict):
+                visit(value, f"{prefix}{name}.")
+            else:
+                flat[f"{prefix}{name}"] = write_flow(value)
+
+    visit(config.model_dump(mode="json"), "")
+    return flat
 
 
 def format_config(loaded: LoadedConfig) -> str:

@@ -20,7 +20,7 @@ step() {
 }
 
 step .venv/bin/detector make-demo --output data/demo
-step "$python" tools/train.py --config configs/retina_demo.yaml --overwrite "$@"
+step "$python" tools/train.py --config configs/retina_demo.yaml --overwrite "$@" "output_dir=$run"
 step "$python" tools/evaluate.py --checkpoint "$run/checkpoints/best.pt" --metrics-out "$run/metrics_best.json" |
     tee "$run/evaluation.txt"
 step "$python" tools/predict.py --checkpoint "$run/checkpoints/best.pt" --input data/demo/val --output "$run/pictures"

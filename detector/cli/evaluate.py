@@ -3,7 +3,7 @@
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,6 @@ from detector.errors import UserError
 
 if TYPE_CHECKING:  # heavy: imported when the command runs, not for --help
     from detector.evaluation.coco import CocoScores
-
-PROGRESS_SECONDS = 30.0
 
 EPILOG = """\
 examples:
@@ -135,34 +133,22 @@ def _score_checkpoint(args: argparse.Namespace) -> "tuple[CocoScores, list[dict[
         raise UserError(f"{args.checkpoint}: {found}, expected a checkpoint such as RUN/checkpoints/best.pt")
     from detector.engine.evaluate import evaluate_checkpoint
     from detector.evaluation.table import format_scores
+    from detector.telemetry import RunConsole
 
-    result = evaluate_checkpoint(
-        args.checkpoint,
-        config=args.config,
-        overrides=args.overrides,
-        annotations=args.annotations,
-        images=args.images,
-        weights=args.weights,
-        advance=_progress_lines(),
-    )
+    with RunConsole() as console:
+        result = evaluate_checkpoint(
+            args.checkpoint,
+            config=args.config,
+            overrides=args.overrides,
+            annotations=args.annotations,
+            images=args.images,
+            weights=args.weights,
+            progress=console.progress,
+        )
     print(format_scores(result.scores))
     print("validation losses: " + ", ".join(f"{name} {value:.4f}" for name, value in result.losses.items()))
     print(f"{len(result.results)} detections on {result.num_images} images in {result.seconds:.1f} s")
     return result.scores, result.results
-
-
-def _progress_lines() -> Callable[[int], None]:
-    """Return a function that is told the number of images done, and every half minute prints their sum."""
-    done, last_shown = 0, time.monotonic()
-
-    def advance(num_images: int) -> None:
-        nonlocal done, last_shown
-        done += num_images
-        if time.monotonic() - last_shown >= PROGRESS_SECONDS:
-            last_shown = time.monotonic()
-            print(f"{done} images done", flush=True)
-
-    return advance
 
 
 def _dashed(option: str) -> str:

@@ -88,6 +88,11 @@ class Config(Section):
     def _check_across_sections(self) -> Self:
         if self.precision == "fp16" and self.device == "cpu":
             raise ValueError("precision: fp16 needs a GPU; use bf16 or fp32 with device: cpu")
+        if self.eval.short_side is not None and self.eval.short_side > self.data.max_side:
+            raise ValueError(
+                f"eval.short_side: {self.eval.short_side} is larger than data.max_side = {self.data.max_side}, "
+                "so that size could never be reached"
+            )
         return self
 
     @property

@@ -40,7 +40,7 @@ class LossConfig(Section):
     """batch: sum over all images and processes / their foreground anchors; image: mean over images of sum / its
     foreground anchors (paper, torchvision); ema: like batch with a running mean of the count (detectron2)."""
     backend: Literal["auto", "eager"] = "auto"
-    """Implementation of the focal loss; every one gives the same numbers."""
+    """Implementation of the focal loss; so far there is one, in plain torch operations."""
 
 
 class OptimizerConfig(Section):

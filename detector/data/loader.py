@@ -93,7 +93,7 @@ def build_train_loader(
         max_side=data.max_side,
         padding=padding,
         aspect_grouping=data.aspect_grouping,
-        images_per_forward=None if data.images_per_forward == "auto" else data.images_per_forward,
+        images_per_forward=data.images_per_forward,
         rank=rank,
         num_processes=num_processes,
         start_step=start_step,

@@ -6,6 +6,7 @@ Letters: I images of the dataset, B images of one optimiser step over all proces
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -38,12 +39,12 @@ class SampleKey:
     padded_size: Size
 
 
-def split_batch(batch_size: int, images_per_forward: int | None, num_processes: int) -> tuple[int, int]:
+def split_batch(batch_size: int, images_per_forward: int | Literal["auto"], num_processes: int) -> tuple[int, int]:
     """Divide the images of one optimiser step among processes and micro-batches.
 
     Args:
         batch_size: images of one step over everything.
-        images_per_forward: images that one process forwards at once; None = ``batch_size / num_processes``.
+        images_per_forward: images that one process forwards at once; "auto" = ``batch_size / num_processes``.
         num_processes: number of processes.
 
     Returns:
@@ -58,7 +59,7 @@ def split_batch(batch_size: int, images_per_forward: int | None, num_processes: 
             f"choose a multiple of {num_processes}"
         )
     share = batch_size // num_processes
-    if images_per_forward is None:
+    if images_per_forward == "auto":
         return share, 1
     if share % images_per_forward:
         raise UserError(
@@ -75,7 +76,8 @@ class TrainSampler(Sampler[list[SampleKey]]):
     other, are cut into batches. With it (as in detectron2) they are dealt into two bins, portrait (height > width) and
     the rest; a bin that holds B images becomes the next batch, and what is left in a bin at the end of an epoch is
     carried into the next. So every image is *dealt* exactly once an epoch, and *used* once an epoch up to that carry of
-    fewer than B images per bin; no image is ever dropped or favoured.
+    fewer than B images per bin; none is dropped or favoured. (A bin that never gets B
+    images, in a run of few epochs with few images of one orientation, makes no batch: `aspect_grouping` off.)
 
     All processes build the same global batch; process r's micro-batch m takes its slots from
     ``r * B / num_processes + m * images_per_forward`` on, and all of them are padded to the shape of the global batch.
@@ -89,7 +91,7 @@ class TrainSampler(Sampler[list[SampleKey]]):
         max_side: limit of the longer side in pixels.
         padding: rule of the padded shape.
         aspect_grouping: whether only images of one orientation share a batch.
-        images_per_forward: images of one micro-batch; None = B / num_processes.
+        images_per_forward: images of one micro-batch; "auto" = B / num_processes.
         rank: this process, in [0, num_processes).
         num_processes: number of processes.
         start_step: the first step to yield, 0 for a new run.
@@ -108,7 +110,7 @@ class TrainSampler(Sampler[list[SampleKey]]):
         max_side: int,
         padding: Padding,
         aspect_grouping: bool = True,
-        images_per_forward: int | None = None,
+        images_per_forward: int | Literal["auto"] = "auto",
         rank: int = 0,
         num_processes: int = 1,
         start_step: int = 0,

@@ -60,7 +60,7 @@ def save_checkpoint(folder: Path, content: Mapping[str, Any], *, step: int, is_b
     for name in ["last", *(["best"] if is_best else [])]:
         _link(path, folder / f"{name}.pt")
         _write_digest(folder / f"{name}.pt", digest)
-    for old in step_files(folder)[:-keep]:
+    for old in [file for file in step_files(folder) if file <= path][:-keep]:
         old.unlink()
         _digest_path(old).unlink(missing_ok=True)
     return path
@@ -107,17 +107,32 @@ def _check_digest(path: Path) -> None:
         )
 
 
-def find_newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
-    """Return the newest step file that is intact (or ``last.pt``), and what is wrong with each newer one."""
-    problems = []
+def set_aside_later_checkpoints(folder: Path, step: int) -> list[Path]:
+    """Rename ``step-*.pt`` files above ``step`` to ``abandoned-*.pt``, and return their new names.
+
+    For a run that continues from an earlier step: they are of a course that is no longer this run's, and ``--resume``
+    would take the newest of them for it.
+    """
+    renamed = []
+    for path in step_files(folder):
+        if int(path.stem.removeprefix("step-")) > step:
+            target = path.with_name(path.name.replace("step-", "abandoned-"))
+            path.replace(target)
+            _digest_path(path).unlink(missing_ok=True)
+            _write_digest(target, _sha256(target))
+            renamed.append(target)
+    return renamed
+
+
+def find_newest_checkpoint(folder: Path) -> tuple[tuple[Path, dict[str, Any]] | None, list[str]]:
+    """Return the newest step file that is intact (or ``last.pt``) with its content, and what is wrong with newer."""
+    problems: list[str] = []
     last = folder / "last.pt"  # the only one left where the others were removed to free the disk
     for path in [*reversed(step_files(folder)), *([last] if last.exists() else [])]:
         try:
-            load_checkpoint(path)
+            return (path, load_checkpoint(path)), problems
         except UserError as error:
             problems.append(str(error))
-        else:
-            return path, problems
     return None, problems
 
 

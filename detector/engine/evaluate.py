@@ -1,7 +1,8 @@
 """Evaluation of a checkpoint, as ``tools/evaluate.py`` does it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from detector.engine.evaluator import Advance, build_evaluator
 from detector.engine.inference import load_detector, resolve_config
 from detector.engine.processes import Processes
 from detector.evaluation.coco import CocoScores, load_ground_truth
+
+Progress = Callable[[str, int], AbstractContextManager[Advance]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ def evaluate_checkpoint(
     annotations: Path | None = None,
     images: Path | None = None,
     weights: str | None = None,
-    advance: Advance | None = None,
+    progress: Progress | None = None,
 ) -> EvaluationResult:
     """Evaluate a checkpoint on its validation set, or on another one with the same classes.
 
@@ -43,7 +46,7 @@ def evaluate_checkpoint(
         annotations: COCO file in place of the configuration's ``data.val.annotations``.
         images: folder in place of ``data.val.images``.
         weights: "ema" or "raw"; None = ema if the checkpoint has it.
-        advance: told the number of images after each batch.
+        progress: shows how far it is, such as :meth:`detector.telemetry.RunConsole.progress`.
 
     Raises:
         UserError: if anything the user gave is wrong.
@@ -65,8 +68,13 @@ def evaluate_checkpoint(
         device=detector.device,
         processes=Processes(),
     )
-    evaluation = evaluator(detector.model, advance=advance)
+    with (progress or _no_progress)("evaluating", len(dataset)) as advance:
+        evaluation = evaluator(detector.model, advance=advance)
     assert evaluation is not None
     return EvaluationResult(
         evaluation.scores, evaluation.results, evaluation.losses, evaluation.seconds, evaluation.num_images
     )
+
+
+def _no_progress(_description: str, _total: int) -> AbstractContextManager[Advance]:
+    return nullcontext(lambda _amount: None)

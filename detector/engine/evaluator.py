@@ -14,6 +14,7 @@ from detector.config import Config
 from detector.criterion import Criterion, NormalizerMode, ValidationLosses, build_criterion
 from detector.data.dataset import CocoDataset
 from detector.data.loader import build_eval_loader
+from detector.data.samplers import split_batch
 from detector.engine.device import ResolvedPrecision
 from detector.engine.forward import forward
 from detector.engine.matcher import Matcher, build_matcher
@@ -165,10 +166,8 @@ def build_evaluator(
     data = config.data
     if config.eval.batch_size is not None:
         batch_size = config.eval.batch_size
-    elif isinstance(data.images_per_forward, int):
-        batch_size = data.images_per_forward
     else:
-        batch_size = max(1, data.batch_size // processes.num_processes)
+        batch_size, _ = split_batch(data.batch_size, data.images_per_forward, processes.num_processes)
     loader = build_eval_loader(
         data,
         dataset,

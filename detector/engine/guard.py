@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from detector.engine.processes import Processes
 from detector.errors import DivergedError
 
 MAX_IN_A_ROW = 20
@@ -24,10 +25,15 @@ class NonfiniteGuard:
     """Reads each step's verdict when the next step has been launched, so that the GPU never waits for the host.
 
     Args:
+        processes: who shares the steps; the images of all of them are named.
         ignore_gradients: True with a loss scaler, whose gradients overflow while it looks for its scale.
+
+    Attributes:
+        num_skipped: steps skipped so far, but for those overflows.
     """
 
-    def __init__(self, *, ignore_gradients: bool = False) -> None:
+    def __init__(self, processes: Processes | None = None, *, ignore_gradients: bool = False) -> None:
+        self._processes = processes or Processes()
         self.num_skipped = 0
         self._in_a_row = 0
         self._ignore_gradients = ignore_gradients
@@ -68,15 +74,19 @@ class NonfiniteGuard:
         if pending.ready is not None:
             pending.ready.synchronize()
         finite_loss, finite_gradients = pending.flags.tolist()
-        if finite_loss and (finite_gradients or self._ignore_gradients):
+        if finite_loss and finite_gradients:
             self._in_a_row = 0
             return None
-        self.num_skipped += 1
         self._in_a_row += 1
+        if finite_loss and self._ignore_gradients and self._in_a_row < MAX_IN_A_ROW:
+            return None  # the scaler halves its scale; from 2^16 that can happen 16 times
+        self.num_skipped += 1
         what = "gradient" if finite_loss else "loss"
+        # Loss and gradient are those of all processes, so all of them come here, at the same step.
+        image_ids = self._processes.gather_all(pending.image_ids)
         message = (
             f"step {pending.step}: the {what} is not finite; the step was skipped and nothing moved. "
-            f"Image ids: {list(pending.image_ids)}"
+            f"Image ids: {[image_id for ids in image_ids for image_id in ids]}"
         )
         if self._in_a_row >= MAX_IN_A_ROW:
             raise DivergedError(

@@ -1,6 +1,7 @@
 """The processes of one run: alone, or started by ``torchrun``."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -43,9 +44,15 @@ class Processes:
         """Return whether ``flag`` is set in any process."""
         if self.num_processes == 1:
             return flag
-        flags: list[Any] = [None] * self.num_processes
-        dist.all_gather_object(flags, flag)
-        return any(flags)
+        return any(self.gather_all(flag))
+
+    def gather_all(self, value: Any) -> list[Any]:
+        """Return every process's ``value`` in the order of ranks, in every process."""
+        if self.num_processes == 1:
+            return [value]
+        values: list[Any] = [None] * self.num_processes
+        dist.all_gather_object(values, value)
+        return values
 
     def gather(self, value: Any) -> list[Any] | None:
         """Return every process's ``value`` in the order of ranks on the main process, None on the others."""
@@ -62,6 +69,12 @@ class Processes:
         values = [value]
         dist.broadcast_object_list(values)
         return values[0]
+
+    def copy_from_main(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite tensors with those of the main process."""
+        if self.num_processes > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
 
     def close(self) -> None:
         """Leave the process group."""

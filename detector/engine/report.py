@@ -2,6 +2,7 @@
 
 from detector.config import Config
 from detector.data.dataset import CocoDataset
+from detector.data.samplers import split_batch
 from detector.engine.device import describe_device
 from detector.engine.processes import Processes
 from detector.engine.schedule import Schedule
@@ -55,10 +56,7 @@ def _describe_dataset(dataset: CocoDataset) -> str:
 
 def _describe_images(config: Config, processes: Processes) -> str:
     data = config.data
-    per_forward = data.images_per_forward
-    if per_forward == "auto":
-        per_forward = data.batch_size // processes.num_processes
-    num_forwards = data.batch_size // (processes.num_processes * per_forward)
+    per_forward, num_forwards = split_batch(data.batch_size, data.images_per_forward, processes.num_processes)
     sides = "/".join(str(side) for side in data.short_side)
     return (
         f"short side {sides}, at most {data.max_side}; batch {data.batch_size} = {processes.num_processes} process(es) "

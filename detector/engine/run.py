@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 from detector.config import Config
-from detector.config_io import dump_config
+from detector.config_io import dump_config, flatten_config, load_config_text
 from detector.criterion import LossNormalizer, build_criterion
 from detector.data.dataset import CocoDataset, open_coco_dataset
 from detector.data.loader import BatchLoader, build_train_loader
+from detector.data.samplers import split_batch
 from detector.data.transforms import Transforms, build_transforms
-from detector.engine.checkpoint import find_newest_checkpoint, load_checkpoint
+from detector.engine.checkpoint import find_newest_checkpoint, load_checkpoint, set_aside_later_checkpoints
 from detector.engine.device import ResolvedPrecision, describe_device, resolve_device, resolve_precision
 from detector.engine.ema import WeightAverage
 from detector.engine.evaluator import Evaluator, build_evaluator
@@ -33,6 +34,9 @@ from detector.models import build_model
 from detector.telemetry import RunRecorder
 
 Origins = Mapping[tuple[str | int, ...], str]
+
+_MAY_CHANGE = ("output_dir ", "log_every ", "device ", "data.num_workers ", "eval.", "checkpoint.")
+"""Keys that change no number of the training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,8 @@ def build_run(
     """
     processes = processes_from_environment()
     device = resolve_device(config.device, processes.local_rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # events and pinned memory belong to the current device
     precision = resolve_precision(config.precision, device)
     config = config.model_copy(update={"precision": precision})
     transforms = build_transforms(config.data.augment, origins)
@@ -124,6 +130,8 @@ def build_run(
     _seed_everything(config)
     join_processes(processes, device)
     content, resume_notes = _find_resume(output_dir, resume)
+    if content is not None:
+        resume_notes += _describe_changes(load_config_text(content[1]["config"], content[0]), config)
     state, init_note = _build_state(config, train, device, precision, content, init_from)
     loader, num_forwards = _build_loader(config, train, transforms, state.step, processes, device)
     stepper = Stepper(
@@ -135,7 +143,8 @@ def build_run(
         clip_grad_norm=config.optimizer.clip_grad_norm,
     )
     # Nothing is written or removed before this line: after an error above, the mended command works as it is.
-    if processes.is_main:
+    is_finished = state.step >= schedule.max_steps
+    if processes.is_main and not is_finished:
         open_run_folder(
             output_dir,
             overwrite=overwrite,
@@ -143,6 +152,8 @@ def build_run(
             seed=config.seed,
             hardware=describe_device(device),
         )
+        for path in set_aside_later_checkpoints(output_dir / CHECKPOINTS, state.step):
+            resume_notes.append(f"{path.name}: of the course that this run had after step {state.step}; set aside")
     recorder = RunRecorder(output_dir, max_steps=schedule.max_steps, start_step=state.step, is_main=processes.is_main)
     if processes.is_main:
         recorder.note(format_report(config, state, schedule, train, val, processes))
@@ -198,15 +209,24 @@ def _find_resume(output_dir: Path, resume: str | None) -> tuple[tuple[str, dict[
         return None, []
     if resume != "auto":
         return (resume, load_checkpoint(Path(resume))), [f"resumed from {resume}"]
-    path, problems = find_newest_checkpoint(output_dir / CHECKPOINTS)
-    if path is None and problems:
+    found, problems = find_newest_checkpoint(output_dir / CHECKPOINTS)
+    if found is None and problems:
         raise UserError(
             "\n".join(["--resume: no checkpoint is intact, and a fresh start would remove the run", *problems])
         )
-    if path is None:
+    if found is None:
         return None, [f"--resume: no checkpoint in {output_dir / CHECKPOINTS}; starting from step 0"]
     notes = [f"{problem}; the one before is used" for problem in problems]
-    return (str(path), load_checkpoint(path)), [*notes, f"resumed from {path}"]
+    path, content = found
+    return (str(path), content), [*notes, f"resumed from {path}"]
+
+
+def _describe_changes(old: Config, new: Config) -> list[str]:
+    """Return a note if a run continues with other values than it began with."""
+    before, after = flatten_config(old), flatten_config(new)
+    changed = [f"{key} {before[key]} -> {after[key]}" for key in after if before.get(key) != after[key]]
+    changed = [change for change in changed if not change.startswith(_MAY_CHANGE)]
+    return [f"the run continues with other values than it began with: {', '.join(changed)}"] if changed else []
 
 
 def _build_state(
@@ -256,6 +276,4 @@ def _build_loader(
         num_processes=processes.num_processes,
         pin_memory=device.type == "cuda",
     )
-    per_process = data.batch_size // processes.num_processes
-    per_forward = per_process if data.images_per_forward == "auto" else data.images_per_forward
-    return loader, per_process // per_forward
+    return loader, split_batch(data.batch_size, data.images_per_forward, processes.num_processes)[1]

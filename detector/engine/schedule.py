@@ -61,7 +61,9 @@ def build_schedule(config: ScheduleConfig, num_images: int, batch_size: int) -> 
     else:
         max_steps = max(1, math.ceil((config.epochs or 0) * steps_per_epoch))
     notes = []
-    milestones = config.milestones or tuple(round(epoch * steps_per_epoch) for epoch in config.milestones_epochs)
+    milestones = config.milestones or tuple(
+        max(1, round(epoch * steps_per_epoch)) for epoch in config.milestones_epochs
+    )
     dropped = [milestone for milestone in milestones if milestone >= max_steps]
     if dropped:
         notes.append(f"schedule: milestones {dropped} lie beyond the last step ({max_steps}) and are dropped")

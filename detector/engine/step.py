@@ -66,7 +66,7 @@ class Stepper:
         self.precision = precision
         self.processes = processes or Processes()
         self.clip_grad_norm = clip_grad_norm
-        self.guard = NonfiniteGuard(ignore_gradients=state.scaler is not None)
+        self.guard = NonfiniteGuard(self.processes, ignore_gradients=state.scaler is not None)
         self._parameters = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
         self._batch_norm = BatchNormSnapshot(state.model)
         self._network = _wrap(state.model, self.processes)
@@ -152,7 +152,7 @@ class Stepper:
 def _wrap(model: RetinaNet, processes: Processes) -> nn.Module:
     if processes.num_processes == 1:
         return model
-    # Every process computes the same statistics (frozen, group, sync) or keeps its own (batch): nothing to broadcast.
+    # Buffers are the same everywhere (frozen, group, sync), or brought together before an evaluation (batch).
     return DistributedDataParallel(model, gradient_as_bucket_view=True, broadcast_buffers=False)
 
 

@@ -83,6 +83,7 @@ def train_loop(run: Run) -> None:
             scheduler.step()
             state.step = step
             clock.count_step()
+            recorder.step_done(step)
             if result.message is not None:
                 recorder.warn(result.message)
             if step == 1 and not run.is_initialised:
@@ -112,9 +113,12 @@ def train_loop(run: Run) -> None:
                 )
     if (message := run.stepper.guard.read()) is not None:
         recorder.warn(message)
+    if run.stepper.guard.num_skipped:
+        recorder.warn(f"{run.stepper.guard.num_skipped} steps were not finite and therefore skipped")
 
 
 def _train_row(run: Run, totals: StepTotals, lr: float, clock: StepClock) -> TrainRow:
+    numbers = totals.to_host()  # waits for the step to be finished: before the clock is read
     data_seconds, step_seconds = clock.means()
     return TrainRow(
         step=run.state.step,
@@ -123,7 +127,7 @@ def _train_row(run: Run, totals: StepTotals, lr: float, clock: StepClock) -> Tra
         data_seconds=data_seconds,
         step_seconds=step_seconds,
         images_per_second=run.config.data.batch_size / step_seconds,
-        **totals.to_host(),
+        **numbers,
     )
 
 
@@ -140,6 +144,9 @@ def _check_first_loss(run: Run, expected: Tensor, totals: StepTotals) -> None:
 
 def _evaluate(run: Run) -> bool:
     """Evaluate, record the result, and return whether it is the best so far."""
+    # With norm = batch every process has statistics of its own images; those of the main one are evaluated and saved.
+    for model in (run.state.model, run.state.model_for_evaluation):
+        run.processes.copy_from_main(model.buffers())
     num_pictures = min(run.config.eval.num_pictures, len(run.val_dataset))
     indices = [idx * len(run.val_dataset) // max(1, num_pictures) for idx in range(num_pictures)]
     image_ids = run.val_dataset.table.image_ids.tolist()

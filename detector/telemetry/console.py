@@ -34,6 +34,7 @@ class RunConsole:
         self._has_bar = self._console.is_interactive if progress is None else progress
         self._bar: Progress | None = None
         self._main_task: TaskID | None = None
+        self._last_shown = -BAR_SECONDS
 
     def print(self, text: str, *, style: str = "") -> None:
         """Print ``text`` as it is (no markup, no wrapping), above the bar if there is one."""
@@ -51,8 +52,10 @@ class RunConsole:
 
     def show_step(self, step: int, max_steps: int, *, detail: str) -> None:
         """Move the run's bar to ``step`` of ``max_steps``, with ``detail`` beside it; without a bar nothing happens."""
-        if not self._has_bar:
+        is_due = step == max_steps or time.monotonic() - self._last_shown >= BAR_SECONDS
+        if not self._has_bar or not is_due:
             return
+        self._last_shown = time.monotonic()
         bar = self._started_bar()
         if self._main_task is None:
             self._main_task = bar.add_task("train", total=max_steps, detail=detail)

@@ -59,6 +59,7 @@ class RunRecorder:
     ) -> None:
         self._max_steps = max_steps
         self._smoothed_step_seconds = math.nan
+        self._eta = ""
         self._sinks: _Sinks | None = None
         if not is_main:
             return
@@ -80,7 +81,12 @@ class RunRecorder:
         self._sinks.events.write_train(json_row)
         eta_seconds = self._eta_seconds(row)
         self._sinks.console.print(format_train_line(row, max_steps=self._max_steps, eta_seconds=eta_seconds))
-        self._sinks.console.show_step(row.step, self._max_steps, detail=f"eta {format_duration(eta_seconds)}")
+        self._eta = f"eta {format_duration(eta_seconds)}"
+
+    def step_done(self, step: int) -> None:
+        """Move the progress bar, if there is one; cheap enough for every step."""
+        if self._sinks is not None:
+            self._sinks.console.show_step(step, self._max_steps, detail=self._eta)
 
     def eval_row(self, row: EvalRow) -> None:
         """Record an evaluation; its full table is for :meth:`note`."""

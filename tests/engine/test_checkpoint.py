@@ -4,7 +4,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.engine.checkpoint import find_newest_checkpoint, load_checkpoint, save_checkpoint, step_files
+from detector.engine.checkpoint import (
+    find_newest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    set_aside_later_checkpoints,
+    step_files,
+)
 from detector.errors import UserError
 
 
@@ -37,14 +43,28 @@ def test_a_flipped_bit_is_named_and_the_checkpoint_before_is_found(tmp_path: Pat
     newest.write_bytes(content)
     with pytest.raises(UserError, match=r"step-00000002\.pt: the checkpoint is damaged: its SHA-256 is"):
         load_checkpoint(newest)
-    path, problems = find_newest_checkpoint(tmp_path)
-    assert path is not None
-    assert path.name == "step-00000001.pt"
+    found, problems = find_newest_checkpoint(tmp_path)
+    assert found is not None
+    assert found[0].name == "step-00000001.pt"
+    assert found[1]["step"] == 1
     assert "step-00000002.pt: the checkpoint is damaged" in problems[0]
 
 
 def test_an_empty_folder_has_no_newest_checkpoint(tmp_path: Path):
     assert find_newest_checkpoint(tmp_path / "missing") == (None, [])
+
+
+def test_a_run_that_goes_back_keeps_its_new_files_and_sets_the_later_ones_aside(tmp_path: Path):
+    for step in (10, 20, 30):
+        save(tmp_path, step, keep=3)
+    assert save(tmp_path, 5, keep=1).exists()  # the oldest by number, but the one just written
+    renamed = set_aside_later_checkpoints(tmp_path, 10)
+    assert [path.name for path in renamed] == ["abandoned-00000020.pt", "abandoned-00000030.pt"]
+    assert [path.name for path in step_files(tmp_path)] == ["step-00000005.pt", "step-00000010.pt"]
+    assert load_checkpoint(renamed[1])["step"] == 30
+    found, problems = find_newest_checkpoint(tmp_path)
+    assert found is not None
+    assert (found[0].name, problems) == ("step-00000010.pt", [])
 
 
 def test_what_is_no_checkpoint_is_refused_by_name(tmp_path: Path):

@@ -166,6 +166,14 @@ def test_an_overflow_under_a_loss_scaler_is_skipped_but_not_counted():
     assert guard.num_skipped == 0
 
 
+def test_overflows_under_a_loss_scaler_that_never_end_are_reported():
+    guard = NonfiniteGuard(ignore_gradients=True)
+    for step in range(1, MAX_IN_A_ROW + 1):
+        guard.watch(step, torch.tensor(1.0), torch.tensor(float("inf")), [step])
+    with pytest.raises(DivergedError, match="the gradient is not finite"):
+        guard.read()
+
+
 def test_too_many_skipped_steps_in_a_row_end_the_run():
     guard = NonfiniteGuard()
     nan = torch.tensor(float("nan"))

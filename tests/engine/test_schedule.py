@@ -57,5 +57,12 @@ def test_a_resumed_scheduler_continues_with_the_same_rates_and_the_new_peak():
     assert rates(0)[4] == pytest.approx(0.5)
 
 
+def test_a_milestone_in_the_first_step_is_not_in_force_from_the_start():
+    config = ScheduleConfig(epochs=2, milestones_epochs=(0.1,), warmup_steps=0)
+    schedule, _ = build_schedule(config, num_images=12, batch_size=4)
+    assert schedule.milestones == (1,)
+    assert schedule.factor(0) == 1
+
+
 def test_the_last_step_is_always_due():
     assert [step for step in range(1, 11) if is_due(step, 4, last_step=10)] == [4, 8, 10]

@@ -175,6 +175,7 @@ def test_a_non_finite_step_is_skipped_reported_and_logged_as_null(tmp_path: Path
     assert not torch.equal(states[2]["fpn.p7.weight"], states[1]["fpn.p7.weight"])
     printed = capsys.readouterr().out
     assert "step 3: the loss is not finite; the step was skipped and nothing moved. Image ids: [1" in printed
+    assert "1 steps were not finite and therefore skipped" in printed
     rows = read_rows(run.output_dir, "train")
     assert rows[2]["loss"] is None
     assert all(math.isfinite(rows[idx]["loss"]) for idx in (0, 1, 3))
@@ -230,6 +231,16 @@ def test_a_used_run_folder_needs_a_decision(tmp_path: Path, capsys: pytest.Captu
 def test_resume_auto_without_a_checkpoint_starts_fresh_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run_tiny(tmp_path, "schedule.max_steps=1", resume="auto")
     assert "no checkpoint in" in capsys.readouterr().out
+
+
+def test_a_run_can_go_back_and_other_values_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = run_tiny(tmp_path)
+    early = folder / "checkpoints/step-00000002.pt"
+    run_tiny(tmp_path, "optimizer.lr=0.004", "log_every=2", resume=str(early))
+    printed = capsys.readouterr().out
+    assert "continues with other values than it began with: optimizer.lr 0.005 -> 0.004\n" in printed
+    assert "abandoned-00000004.pt: of the course that this run had after step 2; set aside" in printed
+    assert [row["step"] for row in read_rows(folder)] == [1, 2, 4, 4]  # train 1, 2, 4 and the evaluation of step 4
 
 
 def test_damaged_checkpoints_are_no_reason_to_start_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
