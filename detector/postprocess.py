@@ -3,16 +3,32 @@
 Letters: N images, L levels, R anchors, K classes, C candidates, D detections.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 from torchvision.ops import nms
 
+from detector.config import EvalConfig
 from detector.ops.box_coding import decode_boxes
 from detector.ops.boxes import clip_boxes
 from detector.ops.precision import at_least_float32
 from detector.structures import Detections, HeadOutputs, Size
+
+Postprocess = Callable[[HeadOutputs, Tensor, Sequence[Size], Sequence[Size]], list[Detections]]
+"""Outputs, anchors, sizes and original sizes to detections."""
+
+
+def build_postprocess(config: EvalConfig) -> Postprocess:
+    """Return :func:`postprocess` with the thresholds of a configuration."""
+    return partial(
+        postprocess,
+        score_thresh=config.score_thresh,
+        topk_per_level=config.topk_per_level,
+        nms_thresh=config.nms_thresh,
+        max_detections=config.max_detections,
+    )
 
 
 @torch.no_grad()

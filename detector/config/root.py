@@ -1,6 +1,6 @@
 """Schema of the whole configuration."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -29,15 +29,6 @@ class EvalConfig(Section):
     """Detections kept per image."""
     num_pictures: NonNegativeInt = 8
     """Pictures of predictions beside ground truth in TensorBoard at each evaluation."""
-
-    def postprocess_options(self) -> dict[str, Any]:
-        """Return the keyword arguments of :func:`detector.postprocess.postprocess`."""
-        return {
-            "score_thresh": self.score_thresh,
-            "topk_per_level": self.topk_per_level,
-            "nms_thresh": self.nms_thresh,
-            "max_detections": self.max_detections,
-        }
 
 
 class CheckpointConfig(Section):

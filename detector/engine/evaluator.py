@@ -21,7 +21,7 @@ from detector.engine.matcher import Matcher, build_matcher
 from detector.engine.processes import Processes
 from detector.errors import UserError
 from detector.evaluation.coco import CocoScores, score, to_coco_results
-from detector.postprocess import postprocess
+from detector.postprocess import Postprocess, build_postprocess
 from detector.structures import Batch, Categories, Detections
 
 Advance = Callable[[int], None]
@@ -58,7 +58,7 @@ class Evaluator:
         matcher: anchors, and targets for the validation loss.
         criterion: validation loss.
         normalizer: how training normalises.
-        postprocess_options: keyword arguments of :func:`detector.postprocess.postprocess`.
+        postprocess: outputs to detections.
         precision: arithmetic of the network.
         device: where it runs.
         processes: who shares the work.
@@ -73,7 +73,7 @@ class Evaluator:
         criterion: Criterion,
         *,
         normalizer: NormalizerMode,
-        postprocess_options: dict[str, Any],
+        postprocess: Postprocess,
         precision: ResolvedPrecision,
         device: torch.device,
         processes: Processes,
@@ -84,7 +84,7 @@ class Evaluator:
         self.matcher = matcher
         self.criterion = criterion
         self.normalizer = normalizer
-        self.postprocess_options = postprocess_options
+        self.postprocess = postprocess
         self.precision = precision
         self.device = device
         self.processes = processes
@@ -137,7 +137,7 @@ class Evaluator:
             anchors, targets = self.matcher(batch)
             losses.add(outputs, targets, anchors)
             sizes = [(height, width) for height, width in host_batch.sizes.tolist()]
-            found = postprocess(outputs, anchors, sizes, host_batch.original_sizes, **self.postprocess_options)
+            found = self.postprocess(outputs, anchors, sizes, host_batch.original_sizes)
             detections = [one.to("cpu") for one in found]
             results += to_coco_results(host_batch.image_ids, detections, self.categories)
             pictures |= {i: one for i, one in zip(host_batch.image_ids, detections, strict=True) if i in picture_ids}
@@ -184,7 +184,7 @@ def build_evaluator(
         build_matcher(config),
         build_criterion(config.loss),
         normalizer=config.loss.normalizer,
-        postprocess_options=config.eval.postprocess_options(),
+        postprocess=build_postprocess(config.eval),
         precision=precision,
         device=device,
         processes=processes,

@@ -21,7 +21,7 @@ from detector.engine.matcher import Matcher, build_matcher
 from detector.engine.state import checkpoint_categories, load_model_weights
 from detector.errors import UserError
 from detector.models import RetinaNet, build_model
-from detector.postprocess import postprocess
+from detector.postprocess import build_postprocess
 from detector.structures import Categories, Detections, Sample
 
 
@@ -59,7 +59,7 @@ class LoadedDetector:
         """
         if not images:
             return []
-        data, evaluation = self.config.data, self.config.eval
+        data = self.config.data
         samples = []
         for image in images:
             size = (image.shape[0], image.shape[1])
@@ -76,8 +76,8 @@ class LoadedDetector:
         padding = Padding(data.pad_multiple, data.buckets)
         batch = collate(samples, padding.padded(sizes)).to(self.device)
         outputs = forward(self.model, batch.images, batch.sizes, self.precision)
-        found = postprocess(
-            outputs, self.matcher.anchors(batch.images), sizes, batch.original_sizes, **evaluation.postprocess_options()
+        found = build_postprocess(self.config.eval)(
+            outputs, self.matcher.anchors(batch.images), sizes, batch.original_sizes
         )
         return [detections.to("cpu") for detections in found]
 

@@ -168,8 +168,8 @@ def test_a_checkpoint_is_evaluated_with_what_the_line_says(
     line = "device=cpu --checkpoint best.pt eval.short_side=64 --weights raw --annotations val.json --images pictures"
     assert main([*line.split(), "--metrics-out", "metrics.json", "--detections-out", "out.json", "seed=1"]) == 0
     [(checkpoint, options)] = calls
-    advance = options.pop("advance")
-    advance(4)
+    with options.pop("progress")("evaluating", 4) as advance:
+        advance(4)
     assert checkpoint == Path("best.pt")
     assert options == {
         "config": None,

@@ -156,7 +156,7 @@ def test_images_per_forward_must_divide_the_share_of_a_process() -> None:
     with pytest.raises(UserError, match=r"data\.images_per_forward: 8 does not divide the 4 images .* 2 process"):
         train_sampler(random_sizes(4), num_processes=2, images_per_forward=8)
     assert split_batch(16, 2, 2) == (2, 4)
-    assert split_batch(16, None, 2) == (8, 1)
+    assert split_batch(16, "auto", 2) == (8, 1)
 
 
 def test_an_empty_training_set_is_an_error() -> None:

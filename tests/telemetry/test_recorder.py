@@ -209,6 +209,7 @@ def test_notes_stand_above_the_bar_and_an_error_gives_the_terminal_back(tmp_path
     console = Console(file=file, force_terminal=True, width=60)
     with pytest.raises(RuntimeError), RunRecorder(tmp_path, max_steps=6, console=console) as recorder:  # noqa: PT012
         recorder.train_row(train_row(2))
+        recorder.step_done(2)
         recorder.note("a table\nof two lines")
         recorder.eval_row(eval_row(2))
         raise RuntimeError
