@@ -17,3 +17,8 @@ def test_every_link_of_the_readme_leads_to_a_file():
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert links
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_no_placeholder_is_left_in_the_pages():
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")]:
+        assert not re.search(r"@[A-Z]+@", path.read_text(encoding="utf-8")), path

@@ -1,7 +1,7 @@
 """From a configuration to everything that the train loop needs."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from detector.config import Config
-from detector.config_io import dump_config, flatten_config, load_config_text
+from detector.config_io import dump_config
 from detector.criterion import LossNormalizer, build_criterion
 from detector.data.dataset import CocoDataset, open_coco_dataset
 from detector.data.loader import BatchLoader, build_train_loader
 from detector.data.samplers import split_batch
 from detector.data.transforms import Transforms, build_transforms
-from detector.engine.checkpoint import find_newest_checkpoint, load_checkpoint, set_aside_later_checkpoints
+from detector.engine.checkpoint import load_checkpoint, set_aside_later_checkpoints
 from detector.engine.device import ResolvedPrecision, describe_device, resolve_device, resolve_precision
 from detector.engine.ema import WeightAverage
 from detector.engine.evaluator import Evaluator, build_evaluator
@@ -23,20 +23,17 @@ from detector.engine.matcher import build_matcher
 from detector.engine.optimizer import build_optimizer
 from detector.engine.processes import Processes, join_processes, processes_from_environment
 from detector.engine.report import backbone_warning, format_report
+from detector.engine.resume import find_resume
 from detector.engine.run_folder import CHECKPOINTS, check_run_folder, open_run_folder
 from detector.engine.schedule import Schedule, build_schedule
 from detector.engine.state import TrainState, transfer_weights
 from detector.engine.step import Stepper
-from detector.errors import UserError
 from detector.evaluation.coco import load_ground_truth
 from detector.inspect.startup import check_decodable, check_files_present
 from detector.models import build_model
 from detector.telemetry import RunRecorder
 
 Origins = Mapping[tuple[str | int, ...], str]
-
-_MAY_CHANGE = ("output_dir ", "log_every ", "device ", "data.num_workers ", "eval.", "checkpoint.")
-"""Keys that change no number of the training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +114,15 @@ def build_run(
         check_run_folder(output_dir, resume=resume is not None, overwrite=overwrite)
     train, val, notes = _open_datasets(config, processes)
     schedule, schedule_notes = build_schedule(config.schedule, len(train), config.data.batch_size)
+    ground_truth = load_ground_truth(Path(config.data.val.annotations))
     evaluator = build_evaluator(
-        config,
-        val,
-        load_ground_truth(Path(config.data.val.annotations)),
-        train.categories,
-        precision=precision,
-        device=device,
-        processes=processes,
+        config, val, ground_truth, train.categories, precision=precision, device=device, processes=processes
     )
 
     _seed_everything(config)
     join_processes(processes, device)
-    content, resume_notes = _find_resume(output_dir, resume)
-    if content is not None:
-        resume_notes += _describe_changes(load_config_text(content[1]["config"], content[0]), config)
-    state, init_note = _build_state(config, train, device, precision, content, init_from)
+    content, resume_notes = find_resume(output_dir, resume, config)
+    state, init_notes = _build_state(config, train, device, precision, content, init_from)
     loader, num_forwards = _build_loader(config, train, transforms, state.step, processes, device)
     stepper = Stepper(
         state,
@@ -142,26 +132,7 @@ def build_run(
         processes=processes,
         clip_grad_norm=config.optimizer.clip_grad_norm,
     )
-    # Nothing is written or removed before this line: after an error above, the mended command works as it is.
-    is_finished = state.step >= schedule.max_steps
-    if processes.is_main and not is_finished:
-        open_run_folder(
-            output_dir,
-            overwrite=overwrite,
-            config_yaml=dump_config(config),
-            seed=config.seed,
-            hardware=describe_device(device),
-        )
-        for path in set_aside_later_checkpoints(output_dir / CHECKPOINTS, state.step):
-            resume_notes.append(f"{path.name}: of the course that this run had after step {state.step}; set aside")
-    recorder = RunRecorder(output_dir, max_steps=schedule.max_steps, start_step=state.step, is_main=processes.is_main)
-    if processes.is_main:
-        recorder.note(format_report(config, state, schedule, train, val, processes))
-        for note in [*notes, *schedule_notes, *resume_notes, *([init_note] if init_note else [])]:
-            recorder.note(note)
-        if warning := backbone_warning(config):
-            recorder.warn(warning)
-    return Run(
+    run = Run(
         config=config,
         output_dir=output_dir,
         state=state,
@@ -172,11 +143,43 @@ def build_run(
         evaluator=evaluator,
         train_dataset=train,
         val_dataset=val,
-        recorder=recorder,
+        # Nothing is written or removed before this line: after an error above, the mended command works as it is.
+        recorder=_open_recorder(config, state, schedule, processes, overwrite=overwrite),
         device=device,
         processes=processes,
         is_initialised=init_from is not None,
     )
+    _report(run, [*notes, *schedule_notes, *resume_notes, *init_notes])
+    return run
+
+
+def _open_recorder(
+    config: Config, state: TrainState, schedule: Schedule, processes: Processes, *, overwrite: bool
+) -> RunRecorder:
+    """Write the run folder's first files, unless the run is finished already, and open those that grow."""
+    output_dir = Path(config.output_dir)
+    set_aside: list[Path] = []
+    if processes.is_main and state.step < schedule.max_steps:
+        hardware = describe_device(next(state.model.parameters()).device)
+        open_run_folder(
+            output_dir, overwrite=overwrite, config_yaml=dump_config(config), seed=config.seed, hardware=hardware
+        )
+        set_aside = set_aside_later_checkpoints(output_dir / CHECKPOINTS, state.step)
+    recorder = RunRecorder(output_dir, max_steps=schedule.max_steps, start_step=state.step, is_main=processes.is_main)
+    for path in set_aside:
+        recorder.note(f"{path.name}: of the course that this run had after step {state.step}; set aside")
+    return recorder
+
+
+def _report(run: Run, notes: Sequence[str]) -> None:
+    """Print the start-up report."""
+    run.recorder.note(
+        format_report(run.config, run.state, run.schedule, run.train_dataset, run.val_dataset, run.processes)
+    )
+    for note in notes:
+        run.recorder.note(note)
+    if warning := backbone_warning(run.config):
+        run.recorder.warn(warning)
 
 
 def _open_datasets(config: Config, processes: Processes) -> tuple[CocoDataset, CocoDataset, list[str]]:
@@ -203,32 +206,6 @@ def _seed_everything(config: Config) -> None:
         torch.use_deterministic_algorithms(True)
 
 
-def _find_resume(output_dir: Path, resume: str | None) -> tuple[tuple[str, dict[str, Any]] | None, list[str]]:
-    """Return the checkpoint to continue from (its name and content), if any, and notes."""
-    if resume is None:
-        return None, []
-    if resume != "auto":
-        return (resume, load_checkpoint(Path(resume))), [f"resumed from {resume}"]
-    found, problems = find_newest_checkpoint(output_dir / CHECKPOINTS)
-    if found is None and problems:
-        raise UserError(
-            "\n".join(["--resume: no checkpoint is intact, and a fresh start would remove the run", *problems])
-        )
-    if found is None:
-        return None, [f"--resume: no checkpoint in {output_dir / CHECKPOINTS}; starting from step 0"]
-    notes = [f"{problem}; the one before is used" for problem in problems]
-    path, content = found
-    return (str(path), content), [*notes, f"resumed from {path}"]
-
-
-def _describe_changes(old: Config, new: Config) -> list[str]:
-    """Return a note if a run continues with other values than it began with."""
-    before, after = flatten_config(old), flatten_config(new)
-    changed = [f"{key} {before[key]} -> {after[key]}" for key in after if before.get(key) != after[key]]
-    changed = [change for change in changed if not change.startswith(_MAY_CHANGE)]
-    return [f"the run continues with other values than it began with: {', '.join(changed)}"] if changed else []
-
-
 def _build_state(
     config: Config,
     train: CocoDataset,
@@ -236,14 +213,14 @@ def _build_state(
     precision: ResolvedPrecision,
     content: tuple[str, dict[str, Any]] | None,
     init_from: Path | None,
-) -> tuple[TrainState, str | None]:
+) -> tuple[TrainState, list[str]]:
     starts_fresh = content is None and init_from is None
     model = build_model(config.model, len(train.categories), load_weights=starts_fresh)
-    note = None
+    notes = []
     if content is None and init_from is not None:
         source = load_checkpoint(init_from)
         weights = source["model"] if source["ema"] is None else source["ema"]["model"]
-        note = transfer_weights(model, weights, str(init_from))
+        notes.append(transfer_weights(model, weights, str(init_from)))
     model = model.to(device)
     state = TrainState(
         model=model,
@@ -254,7 +231,7 @@ def _build_state(
     )
     if content is not None:
         state.load_checkpoint(content[1], content[0], train.categories)
-    return state, note
+    return state, notes
 
 
 def _build_loader(
