@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The whole way on a generated data set: set up, make the data, train, evaluate, draw predictions.
 #
-#   ./scripts/demo.sh                                  about 6 minutes on 2 CPU cores with bf16, after the set-up
+#   ./scripts/demo.sh                                  about 5 minutes on 2 CPU cores with bf16, after the set-up
 #   PYTHON=python3.13 ./scripts/demo.sh                with this interpreter, see setup.sh
 #   ./scripts/demo.sh schedule.max_steps=50            overrides go to the training
 set -euo pipefail

@@ -1,7 +1,6 @@
 """The numbers of one optimiser step, from the device to the host in a single copy."""
 
 from dataclasses import dataclass, fields
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -42,17 +41,6 @@ class StepTotals:
         """
         values = [getattr(self, field.name).detach().reshape(()) for field in fields(self)]
         return torch.stack([value.to(torch.float64) for value in values])
-
-    @classmethod
-    def from_stack(cls, stacked: Tensor) -> Self:
-        """Rebuild from what :meth:`stack` returned, for example after a sum over processes.
-
-        Raises:
-            ValueError: ``stacked`` does not hold one element for each field.
-        """
-        if stacked.shape != (len(fields(cls)),):
-            raise ValueError(f"expected a tensor of shape ({len(fields(cls))},), found {tuple(stacked.shape)}")
-        return cls(*stacked.unbind())
 
     def to_host(self) -> dict[str, float]:
         """Return the fields and ``fg_share`` as Python numbers; the device is read (and waited for) once."""

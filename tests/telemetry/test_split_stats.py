@@ -51,13 +51,6 @@ def test_the_device_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reads == [torch.Size([9])]
 
 
-def test_a_stack_can_be_summed_over_processes_and_rebuilt() -> None:
-    stacked = step_totals().stack()
-    assert StepTotals.from_stack(stacked * 2).to_host()["num_ignored"] == 2 * step_totals().to_host()["num_ignored"]
-    with pytest.raises(ValueError, match=r"expected a tensor of shape \(9,\), found \(8,\)"):
-        StepTotals.from_stack(stacked[:8])
-
-
 def test_foreground_share_is_nan_without_a_class_loss() -> None:
     assert foreground_share(1.0, 3.0) == 0.25
     assert math.isnan(foreground_share(0.0, 0.0))
