@@ -10,6 +10,7 @@ import pytest
 
 from detector.cli.evaluate import main as evaluate
 from detector.cli.train import main as train
+from detector.engine.evaluate import evaluate_checkpoint
 from tests.engine.tiny import make_dataset, read_rows, write_config
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +65,16 @@ def test_two_processes_log_the_losses_and_the_ap_of_one(recipe: Path, tmp_path: 
     # One process continues what two began.
     assert train([*line, f"output_dir={tmp_path}/two", "--resume", "schedule.max_steps=7"]) == 0
     assert [row["step"] for row in read_rows(tmp_path / "two", "train")] == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.slow
+def test_trained_batch_statistics_are_those_of_the_checkpoint_in_every_process(recipe: Path, tmp_path: Path) -> None:
+    line = ["--config", str(recipe), "model.backbone.norm=batch", "optimizer.lr=0.05", "schedule.warmup_steps=0"]
+    result = torchrun(*line, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    (row,) = read_rows(tmp_path / "run", "eval")
+    losses = evaluate_checkpoint(tmp_path / "run/checkpoints/last.pt").losses
+    assert {key: row[key] for key in losses} == pytest.approx(losses, rel=1e-5)
 
 
 @pytest.mark.slow

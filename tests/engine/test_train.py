@@ -14,10 +14,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from detector.config_io import load_config
 from detector.criterion import Criterion
 from detector.engine.checkpoint import load_checkpoint
+from detector.engine.clock import StepClock
 from detector.engine.inference import load_detector
 from detector.engine.run import Run, build_run
 from detector.engine.train import train, train_loop
 from detector.errors import DivergedError, StoppedEarly, UserError
+from detector.telemetry import StepTotals
 from tests.engine.tiny import read_rows, tiny_config, without_times
 
 ROW_KEYS = {
@@ -70,6 +72,15 @@ def test_the_resolved_configuration_reproduces_the_run(tmp_path: Path):
     assert again.precision == "fp32"
     train(again, {})
     assert without_times(read_rows(tmp_path / "again")) == without_times(read_rows(first))
+
+
+def test_the_clock_is_read_when_the_step_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    order = []
+    to_host, means = StepTotals.to_host, StepClock.means
+    monkeypatch.setattr(StepTotals, "to_host", lambda self: (order.append("device"), to_host(self))[1])
+    monkeypatch.setattr(StepClock, "means", lambda self: (order.append("clock"), means(self))[1])
+    run_tiny(tmp_path, "schedule.max_steps=1", "eval.every=9")
+    assert order == ["device", "clock"]
 
 
 def test_console_file_and_tensorboard_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
