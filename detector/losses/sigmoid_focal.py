@@ -4,52 +4,89 @@ For one logit x with p = sigmoid(x), p_t = p for the class that the anchor has a
 FL(p_t) = -alpha_t (1 - p_t)^gamma log(p_t), alpha_t = alpha for the class it has and 1 - alpha for the others
 (Lin et al. 2017, "Focal Loss for Dense Object Detection", Sec. 3.2 and 4.1).
 
-Letters: N images, R anchors, K classes.
+Letters: N images, R anchors, Rl anchors of one pyramid level, K classes.
 """
 
-import torch
-import torch.nn.functional as F
+from collections.abc import Sequence
+
 from torch import Tensor
 
+from detector.losses.sigmoid_terms import (
+    Alpha,
+    alpha_weights,
+    check_gamma,
+    check_inputs,
+    focal_term,
+    own_class_idxs,
+    own_class_weights,
+    sum_terms,
+)
+from detector.losses.split import FocalSums, focal_sums, sum_split
 from detector.ops.precision import at_least_float32
-from detector.structures import BACKGROUND
 
 
 def sigmoid_focal_loss(
-    cls_logits: Tensor, target_labels: Tensor, *, alpha: float | None = 0.25, gamma: float = 2.0
+    cls_logits: Tensor, target_labels: Tensor, *, alpha: Alpha = 0.25, gamma: float = 2.0
 ) -> tuple[Tensor, Tensor]:
     """Return the focal loss of foreground and of background anchors, summed.
 
     Neither sum is divided by anything: the paper divides by the number of foreground anchors (Sec. 4.1), which the
     caller knows. gamma = 0 with alpha = None is binary cross-entropy.
 
+    Nothing here knows of boxes: an "anchor" is anything with K yes/no scores. An image classifier passes [N, K] and
+    [N]; a sample of none of the classes is ``BACKGROUND``.
+
     Args:
         cls_logits: [..., K] floating point. Half types are computed in float32.
         target_labels: [...] int64: 0 ... K-1, ``BACKGROUND`` (-1) or ``IGNORE`` (-2, or any other negative number).
-        alpha: weight of the terms of the class an anchor has, in [0, 1]; the others weigh 1 - alpha. None: all weigh 1.
+        alpha: weight of the terms of the class an anchor has, in [0, 1]; the others weigh 1 - alpha. With [K] numbers,
+            the term of class k weighs alpha[k] where the anchor has that class and 1 - alpha[k] elsewhere. None: all
+            weigh 1.
         gamma: focusing exponent, >= 0.
 
     Returns:
         ``(foreground, background)``, two differentiable scalars: all K terms of anchors that have an object, and all
-        terms of ``BACKGROUND`` anchors. Ignored anchors count in neither and get no gradient. 0 for empty inputs.
+        terms of ``BACKGROUND`` anchors. Ignored anchors count in neither, whatever their logits, and get no gradient
+        at finite ones. 0 for empty inputs.
 
     Raises:
-        ValueError: if the shapes do not fit together, or alpha or gamma is out of range.
+        ValueError: if the shapes or types do not fit together, or alpha or gamma is out of range (the numbers of an
+            alpha on an accelerator are not read).
     """
     anchor_loss = sigmoid_focal_loss_per_anchor(cls_logits, target_labels, alpha=alpha, gamma=gamma)
-    foreground = torch.where(target_labels >= 0, anchor_loss, 0.0).sum()
-    background = torch.where(target_labels == BACKGROUND, anchor_loss, 0.0).sum()
-    return foreground, background
+    return sum_split(anchor_loss, target_labels)
+
+
+def sigmoid_focal_sums(
+    cls_logits: Sequence[Tensor], target_labels: Sequence[Tensor], *, alpha: Alpha = 0.25, gamma: float = 2.0
+) -> FocalSums:
+    """Return the focal loss split into foreground and background, per image and pyramid level.
+
+    Args:
+        cls_logits: one [N, Rl, K] per level, see :func:`sigmoid_focal_loss`.
+        target_labels: one [N, Rl] int64 per level.
+        alpha: see :func:`sigmoid_focal_loss`.
+        gamma: see :func:`sigmoid_focal_loss`.
+
+    Returns:
+        The sums, whose totals are those of :func:`sigmoid_focal_loss`.
+
+    Raises:
+        ValueError: see :func:`sigmoid_focal_loss`; also if the numbers of levels differ, or there are none.
+    """
+    if len(cls_logits) != len(target_labels):
+        raise ValueError(f"cls_logits has {len(cls_logits)} levels and target_labels {len(target_labels)}")
+    anchor_losses = [
+        sigmoid_focal_loss_per_anchor(logits, labels, alpha=alpha, gamma=gamma)
+        for logits, labels in zip(cls_logits, target_labels, strict=True)
+    ]
+    return focal_sums(anchor_losses, target_labels)
 
 
 def sigmoid_focal_loss_per_anchor(
-    cls_logits: Tensor, target_labels: Tensor, *, alpha: float | None = 0.25, gamma: float = 2.0
+    cls_logits: Tensor, target_labels: Tensor, *, alpha: Alpha = 0.25, gamma: float = 2.0
 ) -> Tensor:
     """Return the focal loss of every anchor, summed over its K terms.
-
-    No one-hot target is made: the terms of "not this class" are summed over all K, and at an object's own class the
-    difference to the term of "this class" is added. Everything stays in logarithms, so the loss and its gradient are
-    finite for every logit x for which gamma * x is: (1 - p_t)^gamma = exp(gamma log(1 - p_t)).
 
     Args:
         cls_logits: [..., K], see :func:`sigmoid_focal_loss`.
@@ -58,39 +95,36 @@ def sigmoid_focal_loss_per_anchor(
         gamma: see :func:`sigmoid_focal_loss`.
 
     Returns:
-        [...] float32 (float64 for float64 logits), >= 0 up to rounding.
+        [...] float32 (float64 for float64 logits), >= 0 up to rounding. It and its gradient are finite for every
+        logit x for which gamma * x is.
 
     Raises:
         ValueError: see :func:`sigmoid_focal_loss`.
     """
-    _check(cls_logits, target_labels, alpha, gamma)
+    check_inputs(cls_logits, target_labels)
+    check_gamma(gamma)
     x = at_least_float32(cls_logits)
-    other_terms = _focal_term(-x, gamma, 1.0 if alpha is None else 1.0 - alpha)  # [..., K]
-    own_idxs = target_labels.clamp(min=0).unsqueeze(-1)
-    own_x = x.gather(-1, own_idxs)  # [..., 1]
-    own_term = _focal_term(own_x, gamma, 1.0 if alpha is None else alpha)
-    correction = (own_term - other_terms.gather(-1, own_idxs)).squeeze(-1)
-    return other_terms.sum(dim=-1) + torch.where(target_labels >= 0, correction, 0.0)
+    own_weights, other_weights = alpha_weights(alpha, x)
+    own_idxs = own_class_idxs(target_labels)
+    own_term = focal_term(x.gather(-1, own_idxs), gamma, own_class_weights(own_weights, own_idxs))  # [..., 1]
+    return sum_terms(focal_term(-x, gamma, other_weights), own_term, target_labels)
 
 
-def _focal_term(x_t: Tensor, gamma: float, alpha_t: float) -> Tensor:
-    """Return -alpha_t (1 - p_t)^gamma log p_t for p_t = sigmoid(x_t)."""
-    ce = -F.logsigmoid(x_t)
-    if gamma == 0:
-        return alpha_t * ce
-    # log(1 - p_t) = log p_t - x_t, so that one logsigmoid serves both.
-    return alpha_t * torch.exp(gamma * (-ce - x_t)) * ce
+def sigmoid_focal_background_terms(cls_logits: Tensor, *, alpha: Alpha = 0.25, gamma: float = 2.0) -> Tensor:
+    """Return what each class adds to the loss of a background anchor: -(1 - alpha) p^gamma log(1 - p).
 
+    Args:
+        cls_logits: [..., K], see :func:`sigmoid_focal_loss`.
+        alpha: see :func:`sigmoid_focal_loss`.
+        gamma: see :func:`sigmoid_focal_loss`.
 
-def _check(cls_logits: Tensor, target_labels: Tensor, alpha: float | None, gamma: float) -> None:
-    if cls_logits.shape[:-1] != target_labels.shape or not cls_logits.ndim:
-        raise ValueError(
-            f"cls_logits [..., K] and target_labels [...] do not fit: {tuple(cls_logits.shape)} and "
-            f"{tuple(target_labels.shape)}"
-        )
-    if target_labels.is_floating_point():
-        raise ValueError(f"target_labels must hold integers (class indices), got {target_labels.dtype}")
-    if alpha is not None and not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must be None or in [0, 1], got {alpha}")
-    if not gamma >= 0:
-        raise ValueError(f"gamma must be >= 0, got {gamma}")
+    Returns:
+        [..., K] float32 (float64 for float64 logits), >= 0; its sum over K is the loss of a background anchor.
+
+    Raises:
+        ValueError: if alpha or gamma is out of range.
+    """
+    check_gamma(gamma)
+    x = at_least_float32(cls_logits)
+    _, other_weights = alpha_weights(alpha, x)
+    return focal_term(-x, gamma, other_weights)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from detector.losses import sigmoid_focal_loss
-from detector.losses.sigmoid_focal import sigmoid_focal_loss_per_anchor
+from detector.losses.sigmoid_focal import sigmoid_focal_background_terms, sigmoid_focal_loss_per_anchor
 from detector.structures import BACKGROUND, IGNORE
 
 GAMMAS = [0.0, 0.5, 1.0, 2.0, 5.0]
@@ -215,3 +215,74 @@ def test_alpha_out_of_range_is_refused(alpha: float) -> None:
 def test_gamma_out_of_range_is_refused(gamma: float) -> None:
     with pytest.raises(ValueError, match=f"gamma must be >= 0, got {gamma}"):
         sigmoid_focal_loss(torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64), gamma=gamma)
+
+
+@pytest.mark.parametrize(("p_t", "times"), [(0.9, 100.0), (0.968, 976.6)])
+def test_at_gamma_two_easy_examples_lose_the_papers_factors(p_t: float, times: float) -> None:
+    # Lin et al. 2017, Sec. 3.2: 100 times lower than cross-entropy at .9, about 1000 times at .968.
+    for label, logit in ((0, math.log(p_t / (1 - p_t))), (BACKGROUND, -math.log(p_t / (1 - p_t)))):
+        logits, labels = torch.tensor([[logit]], dtype=torch.float64), torch.tensor([label])
+        cross_entropy, focal = (
+            sum(sigmoid_focal_loss(logits, labels, alpha=None, gamma=gamma)) for gamma in (0.0, 2.0)
+        )
+        assert float(cross_entropy / focal) == pytest.approx(times, rel=1e-4)
+
+
+def test_at_gamma_two_hard_examples_lose_at_most_a_factor_of_four() -> None:
+    logits = torch.linspace(-20, 0, 101, dtype=torch.float64).unsqueeze(1)  # p_t <= .5
+    labels = torch.zeros(101, dtype=torch.int64)
+    cross_entropy, focal = (
+        sigmoid_focal_loss_per_anchor(logits, labels, alpha=None, gamma=gamma) for gamma in (0.0, 2.0)
+    )
+    factor = cross_entropy / focal
+    assert (factor > 1).all()  # but they lose something too
+    assert_close(factor.max(), torch.tensor(4.0, dtype=torch.float64))
+    assert factor.argmax() == 100
+
+
+def test_one_alpha_for_all_classes_is_that_alpha_of_each() -> None:
+    logits, labels = random_case()
+    expected = sigmoid_focal_loss(logits, labels, alpha=0.25)
+    for alpha in ([0.25] * 5, (0.25,) * 5, torch.full((5,), 0.25), torch.full((5,), 0.25, dtype=torch.float16)):
+        assert_close(sigmoid_focal_loss(logits, labels, alpha=alpha), expected)
+        assert_close(sigmoid_focal_background_terms(logits, alpha=alpha), sigmoid_focal_background_terms(logits))
+
+
+def test_alpha_of_a_class_weighs_its_own_logit_wherever_the_anchor_belongs() -> None:
+    logits = torch.zeros(3, 2, dtype=torch.float64)  # every term is alpha_t / 4 * log 2
+    losses = sigmoid_focal_loss_per_anchor(logits, torch.tensor([0, 1, BACKGROUND]), alpha=[0.1, 0.7])
+    # Class 0: .1 + (1 - .7); class 1: (1 - .1) + .7; background: (1 - .1) + (1 - .7).
+    assert_close(losses, torch.tensor([0.4, 1.6, 1.2], dtype=torch.float64) / 4 * math.log(2))
+
+
+def test_alpha_of_the_classes_is_never_differentiated() -> None:
+    logits, labels = random_case()
+    alpha = torch.full((5,), 0.25, requires_grad=True)
+    foreground, background = sigmoid_focal_loss(logits.requires_grad_(), labels, alpha=alpha)
+    assert torch.autograd.grad(foreground + background, alpha, allow_unused=True) == (None,)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "shape"),
+    [([0.25] * 4, r"\(4,\)"), ([0.25], r"\(1,\)"), (torch.tensor(0.25), r"\(\)"), (torch.ones(5, 1), r"\(5, 1\)")],
+)
+def test_alpha_that_is_not_one_number_per_class_is_refused(alpha: Tensor | list[float], shape: str) -> None:
+    with pytest.raises(ValueError, match=rf"alpha must be one number per class \(K = 5\), got shape {shape}"):
+        sigmoid_focal_loss(torch.zeros(2, 5), torch.zeros(2, dtype=torch.int64), alpha=alpha)
+
+
+@pytest.mark.parametrize("alpha", [[0.5, -0.1], (1.5, 0.5), torch.tensor([0.5, float("nan")])])
+def test_an_alpha_of_a_class_out_of_range_is_refused(alpha: Tensor | list[float]) -> None:
+    with pytest.raises(ValueError, match=r"alpha must be None or in \[0, 1\], got .*(-0.1|1.5|nan)"):
+        sigmoid_focal_background_terms(torch.zeros(2, 2), alpha=alpha)
+
+
+def test_a_classifier_of_images_may_use_it() -> None:
+    # Three images, two classes, the last image shows neither: [N, K] and [N] are all that it takes.
+    logits = torch.tensor([[2.0, -1.0], [-3.0, 0.5], [-1.0, -2.0]], requires_grad=True)
+    labels = torch.tensor([0, 1, BACKGROUND])
+    target = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    foreground, background = sigmoid_focal_loss(logits, labels)
+    expected = torchvision.ops.sigmoid_focal_loss(logits, target, alpha=0.25, gamma=2.0, reduction="sum")
+    assert_close(foreground + background, expected)
+    assert_close(grad(foreground + background, logits), grad(expected, logits))
