@@ -62,8 +62,10 @@ def explain(error: ValidationError, tree: Mapping[str, Any], origins: Mapping[Ke
     messages: dict[Key, str] = {}
     for detail, key in zip(details, keys, strict=True):
         kind = detail["type"]
-        if kind in ("too_short", "too_long") and any(other[: len(key)] == key != other for other in keys):
-            continue  # pydantic counts only the valid elements of a list; the others have messages of their own
+        if any(other[: len(key)] == key != other for other in keys):
+            # What is wrong inside has a message of its own; pydantic then also counts only the valid elements of a
+            # list, and asks for the other branches of a union.
+            continue
         if kind == "extra_forbidden":
             messages[key] = unknown_key(key, origins[key])
         elif kind == "value_error":

@@ -14,16 +14,17 @@ from detector.config import EvalConfig
 from detector.ops.box_coding import decode_boxes
 from detector.ops.boxes import clip_boxes
 from detector.ops.precision import at_least_float32
-from detector.structures import Detections, HeadOutputs, Size
+from detector.structures import Activation, Detections, HeadOutputs, Size
 
 Postprocess = Callable[[HeadOutputs, Tensor, Sequence[Size], Sequence[Size]], list[Detections]]
 """Outputs, anchors, sizes and original sizes to detections."""
 
 
-def build_postprocess(config: EvalConfig) -> Postprocess:
-    """Return :func:`postprocess` with the thresholds of a configuration."""
+def build_postprocess(config: EvalConfig, *, activation: Activation) -> Postprocess:
+    """Return :func:`postprocess` with the thresholds of a configuration; for the activation see there."""
     return partial(
         postprocess,
+        activation=activation,
         score_thresh=config.score_thresh,
         topk_per_level=config.topk_per_level,
         nms_thresh=config.nms_thresh,
@@ -42,12 +43,13 @@ def postprocess(
     topk_per_level: int = 1000,
     nms_thresh: float = 0.5,
     max_detections: int = 100,
+    activation: Activation = "sigmoid",
 ) -> list[Detections]:
     """Turn the outputs of a batch into detections.
 
     Per level the best ``topk_per_level`` (anchor, class) pairs above ``score_thresh`` are decoded and clipped to the
     image; of all levels together the boxes that overlap a better one of their class are removed and the best
-    ``max_detections`` stay (Lin et al. 2017, Sec. 4.1, "Inference"). Scores are sigmoid(logit) in float32.
+    ``max_detections`` stay (Lin et al. 2017, Sec. 4.1, "Inference"). Scores are computed in float32.
 
     Args:
         outputs: raw outputs for N images.
@@ -58,12 +60,16 @@ def postprocess(
         topk_per_level: pairs kept per level before NMS.
         nms_thresh: IoU above which the lower score of two boxes of one class goes.
         max_detections: detections kept per image.
+        activation: sigmoid: K logits per anchor, each a score for itself; softmax: K + 1, of which the last one,
+            background, takes its share of the probability and is then dropped.
 
     Returns:
         One ``Detections`` per image, in the pixels of its original size.
     """
     levels = [
-        _top_pairs(at_least_float32(cls_logits), at_least_float32(bbox_deltas), level_anchors, topk_per_level)
+        _top_pairs(
+            at_least_float32(cls_logits), at_least_float32(bbox_deltas), level_anchors, topk_per_level, activation
+        )
         for cls_logits, bbox_deltas, level_anchors in zip(
             outputs.cls_logits, outputs.bbox_deltas, anchors.split(outputs.anchors_per_level), strict=True
         )
@@ -104,14 +110,19 @@ def nms_per_class(boxes: Tensor, scores: Tensor, labels: Tensor, nms_thresh: flo
     return kept
 
 
-def _top_pairs(cls_logits: Tensor, bbox_deltas: Tensor, anchors: Tensor, topk: int) -> tuple[Tensor, Tensor, Tensor]:
+def _top_pairs(
+    cls_logits: Tensor, bbox_deltas: Tensor, anchors: Tensor, topk: int, activation: Activation
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return scores, labels [N, C] and decoded boxes [N, C, 4] of a level's best (anchor, class) pairs."""
-    num_classes = cls_logits.shape[2]
-    flat = cls_logits.flatten(1)  # [N, Rl * K]
-    logits, pair_idxs = flat.topk(min(topk, flat.shape[1]), dim=1)
+    # A logit rises with its sigmoid, so that only the chosen ones need it; with softmax its neighbours matter too.
+    ranked = cls_logits.softmax(dim=2)[..., :-1] if activation == "softmax" else cls_logits
+    num_classes = ranked.shape[2]
+    flat = ranked.flatten(1)  # [N, Rl * K]
+    best, pair_idxs = flat.topk(min(topk, flat.shape[1]), dim=1)
+    scores = best if activation == "softmax" else best.sigmoid()
     anchor_idxs, labels = pair_idxs // num_classes, pair_idxs % num_classes
     deltas = bbox_deltas.gather(1, anchor_idxs.unsqueeze(-1).expand(-1, -1, 4))
-    return logits.sigmoid(), labels, decode_boxes(deltas, anchors[anchor_idxs])
+    return scores, labels, decode_boxes(deltas, anchors[anchor_idxs])
 
 
 def _to_original_pixels(boxes: Tensor, size: Size, original_size: Size) -> Tensor:

@@ -10,7 +10,7 @@ written.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,10 @@ IGNORE: Final = -2
 
 Size = tuple[int, int]
 """``(height, width)`` in pixels."""
+
+Activation = Literal["sigmoid", "softmax"]
+"""What makes probabilities of an anchor's class logits: sigmoid, of each of the K for itself, or softmax, of the K
+classes and, last, background."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,8 @@ class HeadOutputs:
     """Raw outputs of the subnets, one entry per pyramid level, finest first.
 
     Attributes:
-        cls_logits: L tensors [N, Rl, K]; rows in the order (y, x, anchor of the cell).
+        cls_logits: L tensors [N, Rl, K], with softmax [N, Rl, K + 1], background last; rows in the order (y, x, anchor
+            of the cell).
         bbox_deltas: L tensors [N, Rl, 4] as (dx, dy, dw, dh), see :func:`detector.ops.box_coding.decode_boxes`.
     """
 

@@ -17,8 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from detector.anchors import AnchorGenerator
-from detector.config import BackboneConfig, FpnConfig, HeadConfig, ModelConfig
-from detector.criterion import Criterion, LossNormalizer, NormalizerMode
+from detector.config import BackboneConfig, BoxLossConfig, ClsLossConfig, FpnConfig, HeadConfig, ModelConfig
+from detector.criterion import ClassLoss, Criterion, LossNormalizer, NormalizerMode, build_class_loss
 from detector.data.normalize import normalize_images
 from detector.engine.ema import WeightAverage
 from detector.engine.matcher import Matcher
@@ -26,6 +26,7 @@ from detector.engine.state import TrainState
 from detector.engine.step import Stepper
 from detector.models import RetinaNet, build_model
 from detector.structures import Batch, HeadOutputs
+from tests.criterion.cases import CLASS_LOSSES, num_logits
 from tests.helpers import random_boxes
 
 META = torch.device("meta")
@@ -36,6 +37,8 @@ WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "uni
 
 
 NORMALIZERS = {mode: LossNormalizer(mode) for mode in ("batch", "image")}
+
+every_class_loss = pytest.mark.parametrize("config", CLASS_LOSSES.values(), ids=CLASS_LOSSES.keys())
 
 
 class Watch(TorchDispatchMode):
@@ -73,17 +76,17 @@ def make_batch(num_images: int = 2, num_gt: int = 5) -> Batch:
     )
 
 
-def make_model(norm: Any = "batch") -> RetinaNet:
+def make_model(norm: Any = "batch", activation: Any = "sigmoid") -> RetinaNet:
     torch.manual_seed(0)
     config = ModelConfig(
         backbone=BackboneConfig(name="resnet18", weights="none", norm=norm, frozen_stages=1),
         fpn=FpnConfig(channels=16),
-        head=HeadConfig(num_convs=1, norm="group"),
+        head=HeadConfig(num_convs=1, norm="group", activation=activation),
     )
     return build_model(config, num_classes=NUM_CLASSES)
 
 
-def make_head(batch: Batch) -> nn.Module:
+def make_head(batch: Batch, num_logits: int = NUM_CLASSES) -> nn.Module:
     """A network of one layer with the outputs of RetinaNet for the batch's padded size: only the rest is watched."""
     generator = AnchorGenerator()
     height, width = batch.images.shape[1:3]
@@ -92,7 +95,7 @@ def make_head(batch: Batch) -> nn.Module:
     class Head(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.cls_logits = nn.ParameterList(torch.zeros(1, n, NUM_CLASSES) for n in counts)
+            self.cls_logits = nn.ParameterList(torch.zeros(1, n, num_logits) for n in counts)
             self.bbox_deltas = nn.ParameterList(torch.zeros(1, n, 4) for n in counts)
 
         def forward(self, images: Tensor) -> HeadOutputs:
@@ -112,20 +115,37 @@ def make_matcher() -> Matcher:
 
 
 def step(
-    network: Callable[[Tensor], Any], matcher: Matcher, batch: Batch, box_loss: Any = "giou", mode: Any = "image"
+    network: Callable[[Tensor], Any],
+    matcher: Matcher,
+    batch: Batch,
+    box_loss: Any = "giou",
+    mode: Any = "image",
+    class_loss: ClassLoss | None = None,
+    detail: bool = False,
 ) -> Tensor:
-    """Normalisation, forward, assignment, losses and backward; returns the loss."""
+    """Normalisation, forward, assignment, losses (and their split by class) and backward; returns the loss."""
     outputs = network(normalize_images(batch.images, batch.sizes))
     anchors, targets = matcher(batch)
     normalizer = NORMALIZERS[mode](targets.num_foreground, targets.num_foreground.sum(), len(batch.images))
-    losses = Criterion(box_loss=box_loss, box_beta=0.1)(outputs, targets, anchors, normalizer)
+    criterion = Criterion(class_loss=class_loss, box_loss=box_loss, box_beta=0.1)
+    losses = criterion(outputs, targets, anchors, normalizer)
     losses.total.backward()
+    if detail:
+        truth = batch.gt_labels, batch.gt_mask
+        criterion.detail(outputs, targets, anchors, normalizer, *truth, num_classes=NUM_CLASSES).stack()
+        losses.stack()
     return losses.total
 
 
 def warm(matcher: Matcher, batch: Batch) -> Matcher:
     matcher.anchors(batch.images)  # made on the CPU once per shape, and kept on the device
     return matcher
+
+
+def warm_class_loss(config: ClsLossConfig, device: str) -> ClassLoss:
+    class_loss = build_class_loss(config, NUM_CLASSES)
+    class_loss.background_terms(torch.zeros(1, num_logits(config), device=device))  # weights of classes are copied once
+    return class_loss
 
 
 @pytest.mark.parametrize("norm", ["frozen", "batch", "group"])
@@ -140,6 +160,30 @@ def test_the_whole_step_stays_on_the_meta_device(norm: str, box_loss: str, mode:
     for name, parameter in model.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, name
         assert parameter.grad is None or parameter.grad.device == META
+
+
+@every_class_loss
+@pytest.mark.parametrize("mode", ["batch", "image"])
+def test_with_any_class_loss_the_losses_and_their_split_stay_on_the_meta_device(
+    config: ClsLossConfig, mode: NormalizerMode
+) -> None:
+    batch, network = make_batch(), make_head(make_batch(), num_logits(config)).to(META)
+    batch, class_loss = batch.to(META), warm_class_loss(config, "meta")
+    matcher = warm(make_matcher(), batch)
+    with Watch() as watch:
+        loss = step(network, matcher, batch, "ciou", mode, class_loss, detail=True)
+    assert loss.device == META
+    assert watch.waits == []
+    assert all(parameter.grad is not None and parameter.grad.device == META for parameter in network.parameters())
+
+
+def test_a_softmax_network_stays_on_the_meta_device() -> None:
+    batch, model = make_batch().to(META), make_model(activation="softmax").to(META)
+    matcher = warm(make_matcher(), batch)
+    class_loss = warm_class_loss(CLASS_LOSSES["softmax_focal"], "meta")
+    with Watch() as watch:
+        step(model, matcher, batch, class_loss=class_loss, detail=True)
+    assert watch.waits == []
 
 
 def test_anchors_and_targets_are_made_where_the_batch_is() -> None:
@@ -166,7 +210,7 @@ def test_the_running_mean_of_the_normalizer_moves_to_the_device_once() -> None:
     assert divisor.device == normalizer.mean_foreground.device == META
 
 
-@pytest.mark.parametrize("box_loss", ["smooth_l1", "giou"])
+@pytest.mark.parametrize("box_loss", BoxLossConfig.model_json_schema()["properties"]["name"]["enum"])
 def test_assignment_and_losses_read_nothing_and_have_no_size_that_depends_on_values(box_loss: str) -> None:
     batch, matcher = make_batch(), make_matcher()
     network = make_head(batch)
@@ -177,12 +221,32 @@ def test_assignment_and_losses_read_nothing_and_have_no_size_that_depends_on_val
     assert loss.isfinite()
 
 
-def test_the_number_of_operations_does_not_grow_with_images_and_ground_truths() -> None:
+@pytest.mark.parametrize(
+    "config",
+    # A softmax loss looks on the CPU whether the targets are in range; on other devices see the test above.
+    [config for config in CLASS_LOSSES.values() if config.activation == "sigmoid"],
+    ids=lambda config: f"{config.name} {config.alpha}",
+)
+def test_class_losses_and_their_split_read_nothing_and_have_no_size_that_depends_on_values(
+    config: ClsLossConfig,
+) -> None:
+    batch, matcher = make_batch(), make_matcher()
+    network, class_loss = make_head(batch), warm_class_loss(config, "cpu")
+    warm(matcher, batch)
+    with Watch() as watch:
+        loss = step(network, matcher, batch, class_loss=class_loss, detail=True)
+    assert watch.waits == []
+    assert loss.isfinite()
+
+
+@every_class_loss
+def test_the_number_of_operations_does_not_grow_with_images_and_ground_truths(config: ClsLossConfig) -> None:
     counts = []
     for batch in (make_batch(2, 2), make_batch(6, 40)):
-        matcher, network = warm(make_matcher(), batch), make_head(batch)
+        matcher, network = warm(make_matcher(), batch), make_head(batch, num_logits(config))
+        class_loss = warm_class_loss(config, "cpu")
         with Watch() as watch:
-            step(network, matcher, batch)
+            step(network, matcher, batch, class_loss=class_loss)
         counts.append(watch.num_operations)
     assert counts[0] == counts[1]
 
@@ -209,21 +273,27 @@ def test_the_train_loops_step_stays_on_the_meta_device(norm: str, monkeypatch: p
     optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, foreach=False)
     state = TrainState(model, optimizer, LossNormalizer("ema"), ema=WeightAverage(model, 0.9))
     batch = make_batch().to(META)
-    result = Stepper(state, make_matcher(), Criterion(), clip_grad_norm=1.0)([batch, batch])
-    assert {getattr(result.totals, field.name).device for field in fields(result.totals)} == {META}
+    result = Stepper(state, make_matcher(), Criterion(), clip_grad_norm=1.0)([batch, batch], detail=True)
+    totals, losses, detail = result.totals, result.totals.losses, result.totals.detail
+    assert detail is not None
+    values = [totals.num_gt, totals.num_unmatched_gt, totals.normalizer, totals.grad_norm, totals.stack()]
+    values += [getattr(part, field.name) for part in (losses, detail) for field in fields(part)]
+    assert {value.device for value in values} == {META}
     assert state.normalizer.mean_foreground.device == META
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_the_step_does_not_wait_and_its_loss_equals_the_cpus() -> None:
+@every_class_loss
+def test_on_a_gpu_the_step_does_not_wait_and_its_loss_equals_the_cpus(config: ClsLossConfig) -> None:
     batch, matcher = make_batch(), make_matcher()
-    expected = step(make_head(batch), matcher, batch)
+    logits = num_logits(config)
+    expected = step(make_head(batch, logits), matcher, batch, class_loss=build_class_loss(config, NUM_CLASSES))
     on_gpu = batch.to(torch.device("cuda"))
-    network = make_head(batch).cuda()
+    network, class_loss = make_head(batch, logits).cuda(), warm_class_loss(config, "cuda")
     warm(matcher, on_gpu)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        loss = step(network, matcher, on_gpu)
+        loss = step(network, matcher, on_gpu, class_loss=class_loss, detail=True)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert_close(loss.cpu(), expected)

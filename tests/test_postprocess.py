@@ -1,4 +1,6 @@
+import math
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +10,8 @@ from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 from torchvision.models.detection._utils import BoxCoder
 
 from detector.anchors import AnchorGenerator
-from detector.postprocess import nms_per_class, postprocess
+from detector.config import EvalConfig
+from detector.postprocess import build_postprocess, nms_per_class, postprocess
 from detector.structures import Detections, HeadOutputs
 from tests.helpers import random_boxes
 
@@ -207,6 +210,62 @@ def test_half_outputs_are_computed_in_float32(dtype: torch.dtype) -> None:
     ):
         assert actual.boxes.dtype == actual.scores.dtype == torch.float32
         assert_detections_equal(actual, expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_softmax_detects_with_the_probabilities_of_the_classes_beside_background(seed: int) -> None:
+    outputs, anchors = random_outputs(seed, num_classes=5)
+    outputs = HeadOutputs(tuple(logits + 4 for logits in outputs.cls_logits), outputs.bbox_deltas)
+    probabilities = tuple(logits.double().softmax(dim=2)[..., :4] for logits in outputs.cls_logits)
+    same_scores = HeadOutputs(tuple(p.logit() for p in probabilities), outputs.bbox_deltas)
+    thresholds = {"score_thresh": 0.3, "topk_per_level": 60}
+    found = postprocess(outputs, anchors, [SIZE] * 2, [SIZE] * 2, activation="softmax", **thresholds)  # type: ignore[arg-type]
+    expected = postprocess(same_scores, anchors, [SIZE] * 2, [SIZE] * 2, **thresholds)  # type: ignore[arg-type]
+    for actual, wanted in zip(found, expected, strict=True):
+        assert len(actual.scores) > 20
+        assert set(actual.labels.tolist()) == {0, 1, 2, 3}
+        assert actual.scores.dtype == torch.float32
+        assert_close(actual.labels, wanted.labels, atol=0, rtol=0)
+        assert_close(actual.scores, wanted.scores.float())
+        assert_close(actual.boxes, wanted.boxes)
+
+
+def test_with_softmax_candidates_are_the_best_probabilities_not_the_best_logits() -> None:
+    boxes = torch.tensor([[0.0, 0.0, 8.0, 8.0], [20.0, 0.0, 28.0, 8.0]])
+    logits = torch.tensor([[[5.0, 0.0, 6.0], [3.0, 0.0, 0.0]]])  # background last: the first anchor is rather that
+    outputs = HeadOutputs((logits,), (torch.zeros(1, 2, 4),))
+    (detections,) = postprocess(outputs, boxes, [SIZE], [SIZE], topk_per_level=1, activation="softmax")
+    assert_close(detections.boxes, boxes[1:])
+    assert detections.labels.tolist() == [0]
+    assert_close(detections.scores, torch.tensor([math.exp(3) / (math.exp(3) + 2)]))
+
+
+def test_an_anchor_that_is_background_for_sure_detects_nothing_with_softmax() -> None:
+    outputs = HeadOutputs((torch.tensor([[[1.0, 2.0, 30.0]]]),), (torch.zeros(1, 1, 4),))
+    (detections,) = postprocess(
+        outputs, torch.tensor([[0.0, 0.0, 8.0, 8.0]]), [SIZE], [SIZE], score_thresh=1e-6, activation="softmax"
+    )
+    assert len(detections.scores) == 0
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_a_configuration_reaches_the_postprocess(activation: Any) -> None:
+    outputs, anchors = random_outputs(0)
+    config = EvalConfig(score_thresh=0.3, topk_per_level=50, nms_thresh=0.4, max_detections=7)
+    built = build_postprocess(config, activation=activation)
+    expected = postprocess(
+        outputs,
+        anchors,
+        [SIZE] * 2,
+        [SIZE] * 2,
+        score_thresh=0.3,
+        topk_per_level=50,
+        nms_thresh=0.4,
+        max_detections=7,
+        activation=activation,
+    )
+    for actual, wanted in zip(built(outputs, anchors, [SIZE] * 2, [SIZE] * 2), expected, strict=True):
+        assert_detections_equal(actual, wanted)
 
 
 def test_no_graph_is_kept() -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -147,8 +148,23 @@ def _score_checkpoint(args: argparse.Namespace) -> "tuple[CocoScores, list[dict[
         )
     print(format_scores(result.scores))
     print("validation losses: " + ", ".join(f"{name} {value:.4f}" for name, value in result.losses.items()))
+    print(_format_split(result.split))
     print(f"{len(result.results)} detections on {result.num_images} images in {result.seconds:.1f} s")
     return result.scores, result.results
+
+
+def _format_split(split: dict[str, Any]) -> str:
+    """Say where the class loss comes from; numbers without anything to divide by are left out."""
+    sides = []
+    for name, share, p_name, p in (
+        ("foreground", split["fg_share"], "p of their class", split["p_foreground"]),
+        ("background", 1 - split["fg_share"], "highest p", split["p_background"]),
+    ):
+        num_anchors = sum(split[f"level_num_{name}"])
+        mean_p = f" (mean {p_name} {p:.4f})" if num_anchors else ""
+        sides.append(f"{'' if math.isnan(share) else f'{share:.1%} from '}{num_anchors:,} {name} anchors{mean_p}")
+    unmatched = f"; {split['num_unmatched_gt']} of {split['num_gt']} objects have no anchor"
+    return f"class loss: {' and '.join(sides)}{unmatched if split['num_unmatched_gt'] else ''}"
 
 
 def _dashed(option: str) -> str:

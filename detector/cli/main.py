@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "evaluate": "score a checkpoint, or a file of detections, with the COCO metrics",
     "predict": "detect objects in pictures, folders and videos",
     "make-demo": "generate the demo data set",
+    "loss-lab": "see what the focal loss does: curves, numbers, figures, an ablation",
 }
 
 

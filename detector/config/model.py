@@ -47,7 +47,11 @@ class HeadConfig(Section):
     """Normalisation after each of them; group = GroupNorm with 32 groups (with few channels
     fewer, so that a group has at least two)."""
     prior: OpenFraction = 0.01
-    """pi: the score that every anchor starts with, by the bias of the last class convolution (paper Sec. 4.1)."""
+    """pi: the score that every anchor starts with, by the bias of the last class convolution (paper Sec. 4.1); with
+    softmax the scores of the K classes together."""
+    activation: Literal["sigmoid", "softmax"] = "sigmoid"
+    """What makes scores of logits. sigmoid: K logits, each class for itself (paper); softmax: K + 1 logits, background
+    last. `loss.cls.name` must fit."""
 
 
 class AnchorConfig(Section):

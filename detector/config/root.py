@@ -29,6 +29,8 @@ class EvalConfig(Section):
     """Detections kept per image."""
     num_pictures: NonNegativeInt = 8
     """Pictures of predictions beside ground truth in TensorBoard at each evaluation."""
+    loss_profile_every: NonNegativeInt = 1
+    """Every n-th evaluation also draws how the class loss is spread over anchors (the paper's Figure 4); 0 = never."""
 
 
 class CheckpointConfig(Section):
@@ -79,6 +81,13 @@ class Config(Section):
     def _check_across_sections(self) -> Self:
         if self.precision == "fp16" and self.device == "cpu":
             raise ValueError("precision: fp16 needs a GPU; use bf16 or fp32 with device: cpu")
+        cls, activation = self.loss.cls, self.model.head.activation
+        if cls.activation != activation:
+            raise ValueError(
+                f"model.head.activation: {activation} does not fit loss.cls.name = {cls.name}; "
+                f"set model.head.activation={cls.activation}, or choose a loss whose name "
+                f"{'begins' if activation == 'softmax' else 'does not begin'} with softmax"
+            )
         if self.eval.short_side is not None and self.eval.short_side > self.data.max_side:
             raise ValueError(
                 f"eval.short_side: {self.eval.short_side} is larger than data.max_side = {self.data.max_side}, "

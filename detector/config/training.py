@@ -6,23 +6,79 @@ from pydantic import Field, model_validator
 
 from detector.config.base import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Section
 
+ClsLossName = Literal[
+    "sigmoid_focal", "sigmoid_ce", "focal_star", "quality_focal", "varifocal", "ohem", "softmax_ce", "softmax_focal"
+]
+
+_ACTING_KEYS: dict[ClsLossName, tuple[str, ...]] = {
+    "sigmoid_focal": ("alpha", "gamma"),
+    "sigmoid_ce": ("alpha",),
+    "focal_star": ("alpha", "gamma", "beta"),
+    "quality_focal": ("gamma",),
+    "varifocal": ("alpha", "gamma"),
+    "ohem": ("negatives_per_positive",),
+    "softmax_ce": ("alpha",),
+    "softmax_focal": ("alpha", "gamma"),
+}
+"""What each class loss reads; the other keys change nothing."""
+
+_PER_CLASS: tuple[ClsLossName, ...] = ("sigmoid_focal", "sigmoid_ce", "focal_star", "softmax_ce", "softmax_focal")
+"""Class losses whose alpha may be a list."""
+
 
 class ClsLossConfig(Section):
-    """The classification loss."""
+    """The classification loss. Its parameters stand side by side: each loss reads some of them."""
 
-    name: Literal["sigmoid_focal"] = "sigmoid_focal"
-    """sigmoid_focal: alpha_t (1 - p_t)^gamma (-log p_t) over every anchor and class."""
-    alpha: Fraction | None = 0.25
-    """Weight of the object terms; 1 - alpha is that of the others. null = no weights (1 for both)."""
+    name: ClsLossName = "sigmoid_focal"
+    """sigmoid_focal: alpha_t (1 - p_t)^gamma (-log p_t) over every anchor and class; sigmoid_ce: the same without
+    gamma; focal_star: the paper's FL*; quality_focal, varifocal: the target is the IoU of the decoded box; ohem:
+    cross-entropy of the hardest anchors; softmax_ce, softmax_focal: K classes and background exclude each other
+    (`model.head.activation: softmax`)."""
+    alpha: Fraction | Annotated[tuple[NonNegativeFloat, ...], Field(min_length=1)] | None = 0.25
+    """Weight of the object terms; 1 - alpha is that of the others (varifocal: of all terms but the object's; its paper
+    takes 0.75). null = no weights (1 for all). Also a list: with sigmoid_* and focal_star one alpha for each class,
+    with softmax_* the weight of each class and, last, of background."""
     gamma: NonNegativeFloat = 2.0
     """Focusing exponent; 0 is cross-entropy."""
+    beta: float = 1.0
+    """focal_star: shift of the logits, sigmoid(gamma x_t + beta)."""
+    negatives_per_positive: NonNegativeFloat = 3.0
+    """ohem: background anchors kept for each foreground anchor of the image."""
+
+    @property
+    def activation(self) -> Literal["sigmoid", "softmax"]:
+        """What the loss makes probabilities with; `model.head.activation` must be the same."""
+        return "softmax" if self.name in ("softmax_ce", "softmax_focal") else "sigmoid"
+
+    @property
+    def acting_keys(self) -> tuple[str, ...]:
+        """The parameters that the chosen loss reads."""
+        return _ACTING_KEYS[self.name]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.name == "focal_star" and self.gamma == 0:
+            raise ValueError("loss.cls.gamma: focal_star divides by it, so 0 is impossible; its paper takes 2 or 4")
+        if isinstance(self.alpha, tuple) and "alpha" in self.acting_keys:
+            if self.name not in _PER_CLASS:
+                raise ValueError(
+                    f"loss.cls.alpha: {self.name} takes one number or null, found a list; "
+                    f"{', '.join(_PER_CLASS)} take a list"
+                )
+            if self.activation == "sigmoid" and max(self.alpha) > 1:
+                raise ValueError(
+                    f"loss.cls.alpha: {self.name} takes numbers from 0 to 1 (the other terms weigh 1 - alpha), "
+                    f"found {max(self.alpha):g}"
+                )
+        return self
 
 
 class BoxLossConfig(Section):
     """The box regression loss, over foreground anchors."""
 
-    name: Literal["smooth_l1", "giou"] = "smooth_l1"
-    """smooth_l1 on the encoded offsets, or 1 - GIoU on the decoded boxes."""
+    name: Literal["smooth_l1", "l1", "iou", "giou", "diou", "ciou"] = "smooth_l1"
+    """smooth_l1 or l1 on the encoded offsets; 1 - IoU, or that with the term of GIoU, DIoU or CIoU, on the decoded
+    boxes."""
     beta: NonNegativeFloat = 0.0
     """smooth_l1: below this difference the loss is quadratic; 0 is plain L1."""
     weight: NonNegativeFloat = 1.0

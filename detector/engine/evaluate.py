@@ -23,6 +23,7 @@ class EvaluationResult:
     scores: CocoScores
     results: list[dict[str, Any]]
     losses: dict[str, float]
+    split: dict[str, Any]
     seconds: float
     num_images: int
 
@@ -51,10 +52,7 @@ def evaluate_checkpoint(
     Raises:
         UserError: if anything the user gave is wrong.
     """
-    # As JSON strings: an override's value is YAML, in which a path such as "1e3" would be a number.
-    given = [f"data.val.annotations={json.dumps(str(annotations))}"] if annotations is not None else []
-    given += [f"data.val.images={json.dumps(str(images))}"] if images is not None else []
-    resolved = resolve_config(checkpoint, config, [*overrides, *given])
+    resolved = resolve_config(checkpoint, config, [*overrides, *validation_overrides(annotations, images)])
     detector = load_detector(
         checkpoint, config=resolved, device=resolved.device, precision=resolved.precision, weights=weights
     )
@@ -68,13 +66,26 @@ def evaluate_checkpoint(
         device=detector.device,
         processes=Processes(),
     )
-    with (progress or _no_progress)("evaluating", len(dataset)) as advance:
+    with (progress or no_progress)("evaluating", len(dataset)) as advance:
         evaluation = evaluator(detector.model, advance=advance)
     assert evaluation is not None
     return EvaluationResult(
-        evaluation.scores, evaluation.results, evaluation.losses, evaluation.seconds, evaluation.num_images
+        scores=evaluation.scores,
+        results=evaluation.results,
+        losses=evaluation.losses,
+        split=evaluation.split,
+        seconds=evaluation.seconds,
+        num_images=evaluation.num_images,
     )
 
 
-def _no_progress(_description: str, _total: int) -> AbstractContextManager[Advance]:
+def validation_overrides(annotations: Path | None, images: Path | None) -> list[str]:
+    """Return the overrides that put a file and a folder in place of the configuration's; None leaves it."""
+    given = {"annotations": annotations, "images": images}
+    # As JSON strings: an override's value is YAML, in which a path such as "1e3" would be a number.
+    return [f"data.val.{key}={json.dumps(str(path))}" for key, path in given.items() if path is not None]
+
+
+def no_progress(_description: str, _total: int) -> AbstractContextManager[Advance]:
+    """Show no progress."""
     return nullcontext(lambda _amount: None)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pycocotools.coco import COCO
 from torch import nn
 
 from detector.config import Config
+from detector.config.model import NUM_LEVELS
 from detector.criterion import Criterion, NormalizerMode, ValidationLosses, build_criterion
 from detector.data.dataset import CocoDataset
 from detector.data.loader import build_eval_loader
@@ -23,6 +25,8 @@ from detector.errors import UserError
 from detector.evaluation.coco import CocoScores, score, to_coco_results
 from detector.postprocess import Postprocess, build_postprocess
 from detector.structures import Batch, Categories, Detections
+from detector.telemetry.loss_profile import LossProfile
+from detector.telemetry.loss_profiler import LossProfiler, build_loss_profiler, profiled_indices
 
 Advance = Callable[[int], None]
 
@@ -35,6 +39,8 @@ class Evaluation:
         scores: the 12 COCO numbers and those of each class.
         results: detections in COCO's results format: original category ids and pixels.
         losses: validation losses by the names of ``metrics.jsonl``.
+        split: their split by level and class, likewise.
+        profile: where the class loss comes from; None if it was not asked for.
         detections: of the images that pictures were asked for, by image id.
         seconds: wall time.
         num_images: images evaluated.
@@ -43,6 +49,8 @@ class Evaluation:
     scores: CocoScores
     results: list[dict[str, Any]]
     losses: dict[str, float]
+    split: dict[str, Any]
+    profile: LossProfile | None
     detections: dict[int, Detections]
     seconds: float
     num_images: int
@@ -59,6 +67,8 @@ class Evaluator:
         criterion: validation loss.
         normalizer: how training normalises.
         postprocess: outputs to detections.
+        new_profiler: makes what adds up a loss profile.
+        profiled_ids: images that a loss profile is made of.
         precision: arithmetic of the network.
         device: where it runs.
         processes: who shares the work.
@@ -74,6 +84,8 @@ class Evaluator:
         *,
         normalizer: NormalizerMode,
         postprocess: Postprocess,
+        new_profiler: Callable[[], LossProfiler],
+        profiled_ids: Iterable[int],
         precision: ResolvedPrecision,
         device: torch.device,
         processes: Processes,
@@ -85,31 +97,44 @@ class Evaluator:
         self.criterion = criterion
         self.normalizer = normalizer
         self.postprocess = postprocess
+        self.new_profiler = new_profiler
+        self.profiled_ids = frozenset(profiled_ids)
         self.precision = precision
         self.device = device
         self.processes = processes
 
     def __call__(
-        self, model: nn.Module, *, picture_ids: Iterable[int] = (), advance: Advance | None = None
+        self,
+        model: nn.Module,
+        *,
+        picture_ids: Iterable[int] = (),
+        with_profile: bool = False,
+        advance: Advance | None = None,
     ) -> Evaluation | None:
         """Evaluate a model, in evaluation mode and back.
 
         Args:
             model: RetinaNet on the device.
             picture_ids: images whose detections are wanted.
+            with_profile: whether the loss profile is wanted; the same in all processes.
             advance: told the number of images after each batch.
 
         Returns:
             The result on the main process, None on the others.
         """
         start = time.perf_counter()
+        losses = ValidationLosses(
+            self.criterion, self.normalizer, num_classes=len(self.categories), num_levels=NUM_LEVELS
+        )
+        profiler = self.new_profiler() if with_profile else None
         was_training = model.training
         model.eval()
         try:
-            results, losses, pictures, num_images = self._run(model, set(picture_ids), advance)
+            results, pictures, num_images = self._run(model, losses, profiler, set(picture_ids), advance)
         finally:
             model.train(was_training)
-        mean_losses = ValidationLosses.mean(self.processes.sum(losses.sums.to(self.device)))
+        sums = self.processes.sum(losses.sums.to(self.device))
+        profile = None if profiler is None else profiler.finish(self.processes.sum(profiler.sums.to(self.device)))
         parts = self.processes.gather((results, pictures, num_images))
         if parts is None:
             return None
@@ -117,7 +142,9 @@ class Evaluator:
         return Evaluation(
             scores=score(self.ground_truth, all_results),
             results=all_results,
-            losses=mean_losses,
+            losses=losses.mean(sums),
+            split=losses.split(sums),
+            profile=profile,
             detections={image_id: found for part in parts for image_id, found in part[1].items()},
             seconds=time.perf_counter() - start,
             num_images=sum(part[2] for part in parts),
@@ -125,17 +152,24 @@ class Evaluator:
 
     @torch.inference_mode()
     def _run(
-        self, model: nn.Module, picture_ids: set[int], advance: Advance | None
-    ) -> tuple[list[dict[str, Any]], ValidationLosses, dict[int, Detections], int]:
+        self,
+        model: nn.Module,
+        losses: ValidationLosses,
+        profiler: LossProfiler | None,
+        picture_ids: set[int],
+        advance: Advance | None,
+    ) -> tuple[list[dict[str, Any]], dict[int, Detections], int]:
         results: list[dict[str, Any]] = []
-        losses = ValidationLosses(self.criterion, self.normalizer)
         pictures: dict[int, Detections] = {}
         num_images = 0
         for host_batch in self.loader:
             batch = host_batch.to(self.device)
             outputs = forward(model, batch.images, batch.sizes, self.precision)
             anchors, targets = self.matcher(batch)
-            losses.add(outputs, targets, anchors)
+            losses.add(outputs, targets, anchors, batch.gt_labels, batch.gt_mask)
+            if profiler is not None:
+                labels = targets.target_labels.split(outputs.anchors_per_level, dim=1)
+                profiler.add(outputs.cls_logits, labels, [i in self.profiled_ids for i in host_batch.image_ids])
             sizes = [(height, width) for height, width in host_batch.sizes.tolist()]
             found = self.postprocess(outputs, anchors, sizes, host_batch.original_sizes)
             detections = [one.to("cpu") for one in found]
@@ -144,7 +178,7 @@ class Evaluator:
             num_images += len(detections)
             if advance is not None:
                 advance(len(detections))
-        return results, losses, pictures, num_images
+        return results, pictures, num_images
 
 
 def build_evaluator(
@@ -182,9 +216,11 @@ def build_evaluator(
         ground_truth,
         categories,
         build_matcher(config),
-        build_criterion(config.loss),
+        build_criterion(config.loss, len(categories)),
         normalizer=config.loss.normalizer,
-        postprocess=build_postprocess(config.eval),
+        postprocess=build_postprocess(config.eval, activation=config.model.head.activation),
+        new_profiler=partial(build_loss_profiler, config.loss.cls, len(categories)),
+        profiled_ids=[int(dataset.table.image_ids[idx]) for idx in profiled_indices(len(dataset))],
         precision=precision,
         device=device,
         processes=processes,

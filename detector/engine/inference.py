@@ -76,7 +76,7 @@ class LoadedDetector:
         padding = Padding(data.pad_multiple, data.buckets)
         batch = collate(samples, padding.padded(sizes)).to(self.device)
         outputs = forward(self.model, batch.images, batch.sizes, self.precision)
-        found = build_postprocess(self.config.eval)(
+        found = build_postprocess(self.config.eval, activation=self.config.model.head.activation)(
             outputs, self.matcher.anchors(batch.images), sizes, batch.original_sizes
         )
         return [detections.to("cpu") for detections in found]

@@ -39,6 +39,12 @@ class Matcher:
         height, width = images.shape[1:3]
         return self.anchor_generator(self.anchor_generator.feature_shapes((height, width)), images.device)
 
+    def anchors_per_level(self, images: Tensor) -> tuple[int, ...]:
+        """Return Rl of each level for padded images [N, H, W, 3]."""
+        height, width = images.shape[1:3]
+        shapes = self.anchor_generator.feature_shapes((height, width))
+        return tuple(rows * columns * self.anchor_generator.num_per_cell for rows, columns in shapes)
+
     def __call__(self, batch: Batch) -> tuple[Tensor, AnchorTargets]:
         """Return anchors [R, 4] and targets [N, R] of a batch, on its device."""
         anchors = self.anchors(batch.images)

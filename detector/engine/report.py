@@ -45,6 +45,19 @@ def backbone_warning(config: Config) -> str | None:
     )
 
 
+def effect_notes(config: Config) -> list[str]:
+    """Return a line for every parameter of a loss that was changed but that the chosen loss does not read."""
+    cls, box = config.loss.cls, config.loss.box
+    notes = [
+        f"loss.cls.{key} = {_show(getattr(cls, key))} has no effect: loss.cls.name = {cls.name} does not read it"
+        for key, field in type(cls).model_fields.items()
+        if key != "name" and key not in cls.acting_keys and getattr(cls, key) != field.default
+    ]
+    if box.name != "smooth_l1" and box.beta != type(box).model_fields["beta"].default:
+        notes.append(f"loss.box.beta = {box.beta:g} has no effect: loss.box.name = {box.name} does not read it")
+    return notes
+
+
 def _describe_dataset(dataset: CocoDataset) -> str:
     table = dataset.table
     num_regions = int(table.ignore.sum())
@@ -78,11 +91,20 @@ def _describe_network(config: Config, state: TrainState) -> str:
 def _describe_recipe(config: Config) -> str:
     optimizer, cls, box = config.optimizer, config.loss.cls, config.loss.box
     per_image = optimizer.lr / config.data.batch_size
+    cls_parameters = ", ".join(f"{key} {_show(getattr(cls, key))}" for key in cls.acting_keys)
+    box_parameters = f" (beta {box.beta:g})" if box.name == "smooth_l1" else ""
+    box_weight = "" if box.weight == 1 else f"{box.weight:g} x "
     return (
         f"{optimizer.name}, lr {optimizer.lr:g} ({per_image:.3g} per image), weight decay {optimizer.weight_decay:g}; "
-        f"{cls.name} (alpha {cls.alpha}, gamma {cls.gamma:g}, prior {config.model.head.prior:g}) + {box.name}, "
+        f"{cls.name} ({cls_parameters}, prior {config.model.head.prior:g}) + {box_weight}{box.name}{box_parameters}, "
         f"normaliser {config.loss.normalizer}"
     )
+
+
+def _show(value: float | tuple[float, ...] | None) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(f'{number:g}' for number in value)}]"
+    return "null" if value is None else f"{value:g}"
 
 
 def _describe_schedule(schedule: Schedule, config: Config, num_images: int) -> str:

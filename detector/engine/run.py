@@ -22,7 +22,7 @@ from detector.engine.evaluator import Evaluator, build_evaluator
 from detector.engine.matcher import build_matcher
 from detector.engine.optimizer import build_optimizer
 from detector.engine.processes import Processes, join_processes, processes_from_environment
-from detector.engine.report import backbone_warning, format_report
+from detector.engine.report import backbone_warning, effect_notes, format_report
 from detector.engine.resume import find_resume
 from detector.engine.run_folder import CHECKPOINTS, check_run_folder, open_run_folder
 from detector.engine.schedule import Schedule, build_schedule
@@ -31,7 +31,9 @@ from detector.engine.step import Stepper
 from detector.evaluation.coco import load_ground_truth
 from detector.inspect.startup import check_decodable, check_files_present
 from detector.models import build_model
-from detector.telemetry import RunRecorder
+from detector.telemetry import METRICS_FILE, Diagnosis, RunRecorder
+from detector.telemetry.diagnosis import build_diagnosis
+from detector.telemetry.jsonl import read_rows
 
 Origins = Mapping[tuple[str | int, ...], str]
 
@@ -52,6 +54,7 @@ class Run:
         train_dataset: images to learn from.
         val_dataset: images to be scored on.
         recorder: where rows and notes go.
+        diagnosis: what the rows say is wrong.
         device: where it runs.
         processes: who shares it.
         is_initialised: whether the weights come from another run's checkpoint.
@@ -68,6 +71,7 @@ class Run:
     train_dataset: CocoDataset
     val_dataset: CocoDataset
     recorder: RunRecorder
+    diagnosis: Diagnosis
     device: torch.device
     processes: Processes
     is_initialised: bool
@@ -127,7 +131,7 @@ def build_run(
     stepper = Stepper(
         state,
         build_matcher(config),
-        build_criterion(config.loss),
+        build_criterion(config.loss, len(train.categories)),
         precision=precision,
         processes=processes,
         clip_grad_norm=config.optimizer.clip_grad_norm,
@@ -144,17 +148,32 @@ def build_run(
         train_dataset=train,
         val_dataset=val,
         # Nothing is written or removed before this line: after an error above, the mended command works as it is.
-        recorder=_open_recorder(config, state, schedule, processes, overwrite=overwrite),
+        recorder=_open_recorder(config, state, schedule, processes, train.categories.names, overwrite=overwrite),
+        diagnosis=build_diagnosis(
+            config,
+            train.categories.names,
+            max_steps=schedule.max_steps,
+            warmup_steps=schedule.warmup_steps,
+            is_initialised=init_from is not None,
+        ),
         device=device,
         processes=processes,
         is_initialised=init_from is not None,
     )
+    if processes.is_main:
+        run.diagnosis.replay(read_rows(output_dir / METRICS_FILE))
     _report(run, [*notes, *schedule_notes, *resume_notes, *init_notes])
     return run
 
 
 def _open_recorder(
-    config: Config, state: TrainState, schedule: Schedule, processes: Processes, *, overwrite: bool
+    config: Config,
+    state: TrainState,
+    schedule: Schedule,
+    processes: Processes,
+    class_names: Sequence[str],
+    *,
+    overwrite: bool,
 ) -> RunRecorder:
     """Write the run folder's first files, unless the run is finished already, and open those that grow."""
     output_dir = Path(config.output_dir)
@@ -165,7 +184,13 @@ def _open_recorder(
             output_dir, overwrite=overwrite, config_yaml=dump_config(config), seed=config.seed, hardware=hardware
         )
         set_aside = set_aside_later_checkpoints(output_dir / CHECKPOINTS, state.step)
-    recorder = RunRecorder(output_dir, max_steps=schedule.max_steps, start_step=state.step, is_main=processes.is_main)
+    recorder = RunRecorder(
+        output_dir,
+        max_steps=schedule.max_steps,
+        start_step=state.step,
+        class_names=class_names,
+        is_main=processes.is_main,
+    )
     for path in set_aside:
         recorder.note(f"{path.name}: of the course that this run had after step {state.step}; set aside")
     return recorder
@@ -176,7 +201,7 @@ def _report(run: Run, notes: Sequence[str]) -> None:
     run.recorder.note(
         format_report(run.config, run.state, run.schedule, run.train_dataset, run.val_dataset, run.processes)
     )
-    for note in notes:
+    for note in [*notes, *effect_notes(run.config)]:
         run.recorder.note(note)
     if warning := backbone_warning(run.config):
         run.recorder.warn(warning)

@@ -1,20 +1,31 @@
-"""The first class loss against the value that theory gives: most wrong set-ups show in it.
+"""The first step against theory: most wrong set-ups show in the class head's bias or in the first class loss.
 
-At the start every score is the prior pi, so the loss follows from the numbers of anchors alone. With
-T = alpha (1 - pi)^gamma (-log pi) for an anchor's own class and B = (1 - alpha) pi^gamma (-log(1 - pi)) for every other
-term, the class loss is (F (T + (K - 1) B) + G K B) / normaliser for F foreground and G background anchors.
+At the start every anchor has the outputs that the biases of the last convolutions give (Lin et al. 2017, Sec. 4.1), so
+the first class loss follows from the assignment alone: it is the criterion's value for those outputs. Letters: N
+images, R anchors, A anchors per cell, C logits per anchor.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
+import torch
 from torch import Tensor
 
-from detector.models.heads import prior_bias
+from detector.criterion import Criterion
+from detector.models.heads import initial_cls_bias
+from detector.structures import Activation, AnchorTargets, HeadOutputs
+from detector.telemetry import Finding
 
 TOLERANCE = 0.35
 """Relative difference that is still taken for the spread of random weights. (Measured: below 0.05 for the shipped
 configurations; a forgotten prior is off by a factor of thousands, a wrong normaliser by 10 or more.)"""
+
+BIAS_TOLERANCE = 0.1
+"""Difference of a logit to its start that no fresh head has: the biases are set, not drawn."""
+
+PRIOR = "prior"
+"""Name of the finding that the prior is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,58 +46,79 @@ class InitialLoss:
         return math.isfinite(self.measured) and abs(self.measured - self.expected) <= TOLERANCE * self.expected
 
 
+@torch.no_grad()
 def expected_initial_cls_loss(
-    num_foreground: Tensor,
-    num_background: Tensor,
-    normalizer: Tensor | float,
+    criterion: Criterion,
+    targets: AnchorTargets,
+    anchors: Tensor,
+    normalizer: Tensor,
     *,
-    num_classes: int,
-    prior: float,
-    alpha: float | None,
-    gamma: float,
+    anchors_per_level: Sequence[int],
+    cls_bias: Tensor,
 ) -> Tensor:
-    """Return the class loss of a network whose every score is the prior.
+    """Return the class loss of a network whose every anchor has the same logits and the box offsets 0.
+
+    One image at a time, so that it never needs more memory than the training step.
 
     Args:
-        num_foreground: [N] F, anchors with an object in each image.
-        num_background: [N] G, background anchors in each image.
+        criterion: the losses.
+        targets: of N images.
+        anchors: [R, 4].
         normalizer: scalar or [N], what the images' sums are divided by.
-        num_classes: K.
-        prior: pi, in (0, 1).
-        alpha: of the focal loss; None = unweighted.
-        gamma: of the focal loss.
+        anchors_per_level: their sum is R.
+        cls_bias: [C] logits, see :func:`detector.models.heads.initial_cls_bias`.
 
     Returns:
-        0-dim tensor.
+        0-dim tensor; no forward pass of a network was made.
     """
-    own = (1.0 if alpha is None else alpha) * (1 - prior) ** gamma * -math.log(prior)
-    other = (1.0 if alpha is None else 1 - alpha) * prior**gamma * -math.log(1 - prior)
-    foreground = num_foreground * (own + (num_classes - 1) * other)
-    total: Tensor = ((foreground + num_background * (num_classes * other)) / normalizer).sum()
-    return total
+    logits, offsets = cls_bias.to(anchors), anchors.new_zeros(4)
+    outputs = HeadOutputs(
+        tuple(logits.expand(1, num_anchors, -1) for num_anchors in anchors_per_level),
+        tuple(offsets.expand(1, num_anchors, -1) for num_anchors in anchors_per_level),
+    )
+    parts = []
+    for idx, divisor in enumerate(normalizer.expand(len(targets.target_labels))):
+        image = AnchorTargets(*(getattr(targets, field.name)[idx : idx + 1] for field in fields(AnchorTargets)))
+        parts.append(criterion(outputs, image, anchors, divisor).loss_cls)
+    return torch.stack(parts).sum()
 
 
-def likely_cause(check: InitialLoss, cls_bias: Tensor, prior: float) -> str:
-    """Return a warning for an implausible first class loss that names the likely cause and what to do.
+def check_prior(cls_bias: Tensor | None, *, num_classes: int, prior: float, activation: Activation) -> Finding | None:
+    """Return a finding if the prior is not on a class head that has not been trained yet.
 
     Args:
-        check: the two losses.
-        cls_bias: bias of the last class convolution.
+        cls_bias: [A * C] bias of the last class convolution; None if it has none.
+        num_classes: K.
         prior: pi of the configuration.
+        activation: what makes scores of the logits.
     """
+    wanted = initial_cls_bias(num_classes, prior, activation)  # [C]
+    found = torch.zeros_like(wanted) if cls_bias is None else cls_bias.detach().cpu().float()
+    found = found.reshape(-1, len(wanted))
+    if bool(((found - wanted).abs() <= BIAS_TOLERANCE).all()):
+        return None
+    score = float((found.sigmoid() if activation == "sigmoid" else 1 - found.softmax(dim=1)[:, -1]).mean())
+    effect = "the loss of the many background anchors drowns the objects" if score > prior else "objects start too low"
+    return Finding(
+        PRIOR,
+        f"the prior is not on the class head: with the bias of cls_subnet.last every anchor starts with a score of "
+        f"{score:.2g} instead of model.head.prior = {prior:g}, and {effect}. Set that bias to "
+        "detector.models.heads.initial_cls_bias",
+    )
+
+
+def check_first_loss(check: InitialLoss) -> Finding | None:
+    """Return a finding if the first class loss of a head with the prior on it is implausible."""
+    if check.is_plausible:
+        return None
     numbers = f"the first class loss is {check.measured:.4g}, theory gives {check.expected:.4g}"
-    bias = float(cls_bias.detach().float().mean())
-    wanted = prior_bias(prior)
     if not math.isfinite(check.measured):
-        return f"{numbers}: the network's outputs are not finite; look at the weights it starts from"
-    if abs(bias - wanted) > 0.1:
-        return (
-            f"{numbers}: the class head's last bias is {bias:.2f}, but the prior {prior} means {wanted:.2f}; "
-            "the prior is not on the class head"
+        cause = "the network's outputs are not finite; look at the weights it starts from"
+    elif check.measured > check.expected:
+        cause = (
+            "the logits spread too far around the prior: images that are not normalised, or weights that do not fit "
+            "model.backbone.norm"
         )
-    if check.measured > check.expected:
-        return (
-            f"{numbers}: the prior is on the class head, so the logits spread too far: images that are not normalised, "
-            "or weights that do not fit model.backbone.norm"
-        )
-    return f"{numbers}: the prior is on the class head, so the sums are divided by too much: look at loss.normalizer"
+    else:
+        cause = "the sums are divided by too much, or terms are left out: look at the criterion and its normaliser"
+    return Finding("first_loss", f"{numbers}: {cause}")

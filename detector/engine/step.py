@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from detector.criterion import Criterion, Losses
+from detector.criterion import ClassDetail, Criterion, Losses
 from detector.engine.device import ResolvedPrecision
 from detector.engine.forward import forward
 from detector.engine.guard import BatchNormSnapshot, NonfiniteGuard
@@ -21,7 +21,8 @@ from detector.engine.processes import Processes
 from detector.engine.sanity import expected_initial_cls_loss
 from detector.engine.state import TrainState
 from detector.models import RetinaNet
-from detector.structures import BACKGROUND, AnchorTargets, Batch
+from detector.models.heads import initial_cls_bias
+from detector.structures import AnchorTargets, Batch
 from detector.telemetry import StepTotals
 
 
@@ -71,60 +72,101 @@ class Stepper:
         self._batch_norm = BatchNormSnapshot(state.model)
         self._network = _wrap(state.model, self.processes)
 
-    def __call__(self, batches: Sequence[Batch]) -> StepResult:
-        """Make one step from the micro-batches of this process, already on the device."""
+    def __call__(self, batches: Sequence[Batch], *, detail: bool = False) -> StepResult:
+        """Make one step from the micro-batches of this process, already on the device.
+
+        Args:
+            batches: the micro-batches.
+            detail: also split the class loss by class, in more passes over the logits: for steps that are logged.
+        """
         state = self.state
         # Assignment needs no network output: every foreground anchor of the step is known before the first forward.
         matched = [self.matcher(batch) for batch in batches]
-        counts = self.processes.sum(_count_anchors([targets for _, targets in matched]))
+        num_foreground, num_gt, num_unmatched_gt = self._counts(batches, [targets for _, targets in matched])
         num_images = sum(len(batch.images) for batch in batches) * self.processes.num_processes
 
         self._batch_norm.take()
         state.optimizer.zero_grad(set_to_none=True)
-        losses: Losses | None = None
+        sums: _Sums | None = None
         for idx, (batch, (anchors, targets)) in enumerate(zip(batches, matched, strict=True)):
-            normalizer = state.normalizer(targets.num_foreground, counts[0], num_images)
+            normalizer = state.normalizer(targets.num_foreground, num_foreground, num_images)
             with self._synchronised(is_last=idx == len(batches) - 1):
-                part = self._forward_backward(batch, anchors, targets, normalizer)
-            losses = part if losses is None else losses + part
-        assert losses is not None
-        losses = self._over_processes(losses)
+                part = self._forward_backward(batch, anchors, targets, normalizer, num_images, detail=detail)
+            sums = part if sums is None else sums + part
+        assert sums is not None
+        sums = self._over_processes(sums)
 
         if state.scaler is not None:
             state.scaler.unscale_(state.optimizer)
         grad_norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
         image_ids = [image_id for batch in batches for image_id in batch.image_ids]
-        ok, message = self.guard.watch(state.step + 1, losses.total, grad_norm, image_ids)
+        ok, message = self.guard.watch(state.step + 1, sums.losses.total, grad_norm, image_ids)
         self._update(ok, grad_norm)
-        state.normalizer.update(counts[0], num_images, ok)
-        return StepResult(_totals(losses, counts, grad_norm), message)
+        state.normalizer.update(num_foreground, num_images, ok)
+        totals = StepTotals(
+            losses=sums.losses,
+            num_gt=num_gt,
+            num_unmatched_gt=num_unmatched_gt,
+            normalizer=sums.normalizer,
+            grad_norm=grad_norm,
+            detail=sums.detail,
+        )
+        return StepResult(totals, message)
 
     def expected_first_loss(self, batches: Sequence[Batch], *, prior: float) -> Tensor:
         """Return the class loss that theory gives for the first step on these micro-batches; 0-dim, no forward pass."""
-        matched = [self.matcher(batch)[1] for batch in batches]
-        counts = self.processes.sum(_count_anchors(matched))
+        matched = [self.matcher(batch) for batch in batches]
+        num_foreground, _, _ = self._counts(batches, [targets for _, targets in matched])
         num_images = sum(len(batch.images) for batch in batches) * self.processes.num_processes
+        model = self.state.model
         parts = [
             expected_initial_cls_loss(
-                targets.num_foreground,
-                (targets.target_labels == BACKGROUND).sum(dim=1),
-                self.state.normalizer(targets.num_foreground, counts[0], num_images),
-                num_classes=self.state.model.num_classes,
-                prior=prior,
-                alpha=self.criterion.alpha,
-                gamma=self.criterion.gamma,
+                self.criterion,
+                targets,
+                anchors,
+                self.state.normalizer(targets.num_foreground, num_foreground, num_images),
+                anchors_per_level=self.matcher.anchors_per_level(batch.images),
+                cls_bias=initial_cls_bias(model.num_classes, prior, model.activation),
             )
-            for targets in matched
+            for batch, (anchors, targets) in zip(batches, matched, strict=True)
         ]
         return self.processes.sum(torch.stack(parts).sum())
 
-    def _forward_backward(self, batch: Batch, anchors: Tensor, targets: AnchorTargets, normalizer: Tensor) -> Losses:
+    def _counts(self, batches: Sequence[Batch], targets: Sequence[AnchorTargets]) -> tuple[Tensor, ...]:
+        """Return foreground anchors, objects and objects without an anchor of the whole step, each 0-dim."""
+        num_foreground = torch.stack([target.num_foreground.sum() for target in targets]).sum()
+        num_gt = torch.stack([batch.gt_mask.sum() for batch in batches]).sum()
+        num_unmatched_gt = torch.stack([target.num_unmatched_gt.sum() for target in targets]).sum()
+        return self.processes.sum(torch.stack((num_foreground, num_gt, num_unmatched_gt))).unbind()
+
+    def _forward_backward(
+        self,
+        batch: Batch,
+        anchors: Tensor,
+        targets: AnchorTargets,
+        normalizer: Tensor,
+        num_images: int,
+        *,
+        detail: bool,
+    ) -> "_Sums":
         outputs = forward(self._network, batch.images, batch.sizes, self.precision)
         losses = self.criterion(outputs, targets, anchors, normalizer)
         # DDP averages gradients over processes; the normaliser is already that of all of them.
         total = losses.total * self.processes.num_processes
         (total if self.state.scaler is None else self.state.scaler.scale(total)).backward()
-        return losses.detach()
+        class_detail = None
+        if detail:
+            class_detail = self.criterion.detail(
+                outputs,
+                targets,
+                anchors,
+                normalizer,
+                batch.gt_labels,
+                batch.gt_mask,
+                num_classes=self.state.model.num_classes,
+            )
+        share = normalizer.expand(len(batch.images)).sum() / num_images
+        return _Sums(losses.detach(), share, class_detail)
 
     def _update(self, ok: Tensor, grad_norm: Tensor) -> None:
         if self.clip_grad_norm is not None:
@@ -142,11 +184,37 @@ class Stepper:
             return nullcontext()
         return self._network.no_sync()
 
-    def _over_processes(self, losses: Losses) -> Losses:
+    def _over_processes(self, sums: "_Sums") -> "_Sums":
+        """Return the sums over all processes, in one exchange."""
         if self.processes.num_processes == 1:
-            return losses
-        parts = (losses.total, losses.loss_cls, losses.loss_box, losses.loss_cls_fg, losses.loss_cls_bg)
-        return Losses(*self.processes.sum(torch.stack(parts)).unbind())
+            return sums
+        parts = [sums.losses.stack(), sums.normalizer.double().reshape(1)]
+        parts += [] if sums.detail is None else [sums.detail.stack()]
+        added = self.processes.sum(torch.cat(parts)).split([len(part) for part in parts])
+        return _Sums(
+            Losses.from_stack(added[0]),
+            added[1][0],
+            None if sums.detail is None else ClassDetail.from_stack(added[2], self.state.model.num_classes),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """What adds up over micro-batches and processes.
+
+    Attributes:
+        losses: of the images.
+        normalizer: 0-dim, their share in the mean over all images of the step.
+        detail: if it was asked for.
+    """
+
+    losses: Losses
+    normalizer: Tensor
+    detail: ClassDetail | None
+
+    def __add__(self, other: "_Sums") -> "_Sums":
+        detail = None if self.detail is None or other.detail is None else self.detail + other.detail
+        return _Sums(self.losses + other.losses, self.normalizer + other.normalizer, detail)
 
 
 def _wrap(model: RetinaNet, processes: Processes) -> nn.Module:
@@ -154,28 +222,3 @@ def _wrap(model: RetinaNet, processes: Processes) -> nn.Module:
         return model
     # Buffers are the same everywhere (frozen, group, sync), or brought together before an evaluation (batch).
     return DistributedDataParallel(model, gradient_as_bucket_view=True, broadcast_buffers=False)
-
-
-def _count_anchors(targets: Sequence[AnchorTargets]) -> Tensor:
-    """Return [3] int64: foreground, background and ignored anchors of all micro-batches."""
-    counts = []
-    for target in targets:
-        labels = target.target_labels
-        num_foreground, num_background = (labels >= 0).sum(), (labels == BACKGROUND).sum()
-        counts.append(torch.stack((num_foreground, num_background, labels.numel() - num_foreground - num_background)))
-    return torch.stack(counts).sum(dim=0)
-
-
-def _totals(losses: Losses, counts: Tensor, grad_norm: Tensor) -> StepTotals:
-    num_foreground, num_background, num_ignored = counts.unbind()
-    return StepTotals(
-        loss=losses.total,
-        loss_cls=losses.loss_cls,
-        loss_box=losses.loss_box,
-        loss_cls_fg=losses.loss_cls_fg,
-        loss_cls_bg=losses.loss_cls_bg,
-        num_foreground=num_foreground,
-        num_background=num_background,
-        num_ignored=num_ignored,
-        grad_norm=grad_norm,
-    )

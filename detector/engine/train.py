@@ -4,6 +4,7 @@ import itertools
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -16,12 +17,13 @@ from detector.engine.evaluator import Evaluation
 from detector.engine.pictures import draw_pictures
 from detector.engine.run import Origins, Run, build_run
 from detector.engine.run_folder import CHECKPOINTS, discard_unstarted_run
-from detector.engine.sanity import InitialLoss, likely_cause
+from detector.engine.sanity import PRIOR, InitialLoss, check_first_loss, check_prior
 from detector.engine.schedule import attach_schedule, is_due
 from detector.engine.stop import StopRequest
 from detector.errors import StoppedEarly, UserError
 from detector.evaluation.table import format_scores
-from detector.telemetry import EvalRow, StepTotals, TrainRow
+from detector.telemetry import EvalRow, Finding, StepTotals, TrainRow, WarningRow
+from detector.telemetry.loss_profile_figures import render_loss_profile
 
 PICTURE_SCORE_THRESH = 0.3
 """Predictions below this are not drawn: at the threshold of the evaluation a picture would be full of boxes."""
@@ -77,9 +79,11 @@ def train_loop(run: Run) -> None:
             # Step
             lr = float(scheduler.get_last_lr()[0])
             device_batches = [batch.to(run.device) for batch in host_batches]
+            must_log = is_due(step, config.log_every, last_step)
             if step == 1 and not run.is_initialised:
+                _check_prior(run)
                 expected = run.stepper.expected_first_loss(device_batches, prior=config.model.head.prior)
-            result = run.stepper(device_batches)
+            result = run.stepper(device_batches, detail=must_log)
             scheduler.step()
             state.step = step
             clock.count_step()
@@ -90,8 +94,10 @@ def train_loop(run: Run) -> None:
                 _check_first_loss(run, expected, result.totals)
 
             # Log
-            if is_due(step, config.log_every, last_step):
-                recorder.train_row(_train_row(run, result.totals, lr, clock))
+            if must_log:
+                row = _train_row(run, result.totals, lr, clock)
+                recorder.train_row(row)
+                _warn_of(run, run.diagnosis.observe(row))
                 clock.restart()
 
             # Evaluate
@@ -131,15 +137,29 @@ def _train_row(run: Run, totals: StepTotals, lr: float, clock: StepClock) -> Tra
     )
 
 
+def _check_prior(run: Run) -> None:
+    """Warn, before the first step, if the prior is not on the class head."""
+    model, prior = run.state.model, run.config.model.head.prior
+    finding = check_prior(
+        model.cls_subnet.last.bias, num_classes=model.num_classes, prior=prior, activation=model.activation
+    )
+    if finding is not None:
+        _warn_of(run, run.diagnosis.only_new([finding]))
+
+
 def _check_first_loss(run: Run, expected: Tensor, totals: StepTotals) -> None:
     """Warn if the first class loss is not what theory gives for the prior, the classes and the anchors."""
-    check = InitialLoss(expected=float(expected), measured=float(totals.loss_cls))
-    if check.is_plausible:
+    check = InitialLoss(expected=float(expected), measured=float(totals.losses.loss_cls))
+    finding = check_first_loss(check)
+    if finding is None:
         run.recorder.note(f"first class loss {check.measured:.3f}, theory gives {check.expected:.3f}: as it should be")
-    else:
-        bias = run.state.model.cls_subnet.last.bias
-        assert bias is not None
-        run.recorder.warn(likely_cause(check, bias, run.config.model.head.prior))
+    elif not run.diagnosis.has_told(PRIOR):  # which explains it
+        _warn_of(run, run.diagnosis.only_new([finding]))
+
+
+def _warn_of(run: Run, findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        run.recorder.warning_row(WarningRow(step=run.state.step, name=finding.name, text=finding.text))
 
 
 def _evaluate(run: Run) -> bool:
@@ -150,9 +170,14 @@ def _evaluate(run: Run) -> bool:
     num_pictures = min(run.config.eval.num_pictures, len(run.val_dataset))
     indices = [idx * len(run.val_dataset) // max(1, num_pictures) for idx in range(num_pictures)]
     image_ids = run.val_dataset.table.image_ids.tolist()
+    # Of the step alone, so that a resumed run does what an uninterrupted one does; 0 = never.
+    profile_every = run.steps_of(run.config.eval.every) * run.config.eval.loss_profile_every
     with run.recorder.progress("evaluating", len(run.val_dataset)) as advance:
         evaluation = run.evaluator(
-            run.state.model_for_evaluation, picture_ids=[image_ids[idx] for idx in indices], advance=advance
+            run.state.model_for_evaluation,
+            picture_ids=[image_ids[idx] for idx in indices],
+            with_profile=profile_every > 0 and is_due(run.state.step, profile_every, run.schedule.max_steps),
+            advance=advance,
         )
     if evaluation is not None:
         run.recorder.eval_row(_eval_row(run, evaluation, indices))
@@ -162,13 +187,16 @@ def _evaluate(run: Run) -> bool:
 
 
 def _eval_row(run: Run, evaluation: Evaluation, picture_indices: list[int]) -> EvalRow:
+    numbers: dict[str, Any] = evaluation.losses | evaluation.split
     return EvalRow(
         step=run.state.step,
         metrics=evaluation.scores.metrics,
         per_class={row.name: row.AP for row in evaluation.scores.per_class},
+        profile=evaluation.profile,
         pictures=draw_pictures(run.val_dataset, picture_indices, evaluation.detections, PICTURE_SCORE_THRESH),
+        figures={} if evaluation.profile is None else render_loss_profile(evaluation.profile),
         scores=np.array([result["score"] for result in evaluation.results], dtype=np.float32),
-        **evaluation.losses,
+        **numbers,
     )
 
 

@@ -5,7 +5,7 @@ import torch
 from detector.config import BackboneConfig, ModelConfig
 from detector.models.backbone import ResNetBackbone
 from detector.models.fpn import FeaturePyramid
-from detector.models.heads import Subnet, prior_bias
+from detector.models.heads import Subnet, initial_cls_bias
 from detector.models.norm import NormName
 from detector.models.retinanet import RetinaNet
 from detector.models.weights import load_backbone_weights
@@ -33,6 +33,7 @@ def build_model(config: ModelConfig, num_classes: int, *, load_weights: bool = T
     if load_weights and config.backbone.pretrained:
         load_backbone_weights(backbone, config.backbone.name, config.backbone.weights)
     fpn = FeaturePyramid(backbone.out_channels, config.fpn.channels, config.fpn.p6_from)
+    cls_bias = initial_cls_bias(num_classes, config.head.prior, config.head.activation)
     subnets = [
         Subnet(
             config.fpn.channels,
@@ -42,9 +43,9 @@ def build_model(config: ModelConfig, num_classes: int, *, load_weights: bool = T
             norm=config.head.norm,
             last_bias=last_bias,
         )
-        for num_outputs, last_bias in ((num_classes, prior_bias(config.head.prior)), (4, 0.0))
+        for num_outputs, last_bias in ((len(cls_bias), cls_bias), (4, 0.0))
     ]
-    model = RetinaNet(backbone, fpn, *subnets)
+    model = RetinaNet(backbone, fpn, *subnets, activation=config.head.activation)
     return model.to(memory_format=torch.channels_last)
 
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from detector.models.backbone import ResNetBackbone
 from detector.models.fpn import FeaturePyramid
 from detector.models.heads import Subnet
-from detector.structures import HeadOutputs
+from detector.structures import Activation, HeadOutputs
 
 
 class RetinaNet(nn.Module):
@@ -14,21 +14,31 @@ class RetinaNet(nn.Module):
     Args:
         backbone: gives C3, C4, C5.
         fpn: gives P3 ... P7.
-        cls_subnet: K logits per anchor.
+        cls_subnet: C logits per anchor: K, or K + 1 with softmax (background last).
         box_subnet: 4 offsets per anchor.
+        activation: what makes probabilities of the logits; the network itself does not apply it.
     """
 
-    def __init__(self, backbone: ResNetBackbone, fpn: FeaturePyramid, cls_subnet: Subnet, box_subnet: Subnet) -> None:
+    def __init__(
+        self,
+        backbone: ResNetBackbone,
+        fpn: FeaturePyramid,
+        cls_subnet: Subnet,
+        box_subnet: Subnet,
+        *,
+        activation: Activation = "sigmoid",
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.fpn = fpn
         self.cls_subnet = cls_subnet
         self.box_subnet = box_subnet
+        self.activation = activation
 
     @property
     def num_classes(self) -> int:
-        """K."""
-        return self.cls_subnet.num_outputs
+        """K, real classes."""
+        return self.cls_subnet.num_outputs - (self.activation == "softmax")
 
     def forward(self, images: Tensor) -> HeadOutputs:
         """Return the raw outputs.
@@ -37,7 +47,7 @@ class RetinaNet(nn.Module):
             images: [N, 3, H, W] RGB, normalised with ImageNet's mean and standard deviation, 0 in the padding.
 
         Returns:
-            Per level class logits [N, Rl, K] and box offsets [N, Rl, 4]; the same in training and evaluation.
+            Per level class logits [N, Rl, C] and box offsets [N, Rl, 4]; the same in training and evaluation.
         """
         features = self.fpn(self.backbone(images))
         return HeadOutputs(cls_logits=self.cls_subnet(features), bbox_deltas=self.box_subnet(features))

@@ -1,8 +1,20 @@
 """What is measured of a run and where it is written: console, ``metrics.jsonl`` and TensorBoard."""
 
 from detector.telemetry.console import RunConsole
-from detector.telemetry.recorder import RunRecorder
-from detector.telemetry.rows import EvalRow, TrainRow
+from detector.telemetry.diagnosis import Diagnosis
+from detector.telemetry.diagnosis_checks import Finding
+from detector.telemetry.recorder import METRICS_FILE, RunRecorder
+from detector.telemetry.rows import EvalRow, TrainRow, WarningRow
 from detector.telemetry.split_stats import StepTotals
 
-__all__ = ["EvalRow", "RunConsole", "RunRecorder", "StepTotals", "TrainRow"]
+__all__ = [
+    "METRICS_FILE",
+    "Diagnosis",
+    "EvalRow",
+    "Finding",
+    "RunConsole",
+    "RunRecorder",
+    "StepTotals",
+    "TrainRow",
+    "WarningRow",
+]

@@ -2,10 +2,11 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from detector.telemetry.rows import JsonRow
+from detector.telemetry.json_values import JsonRow
 
 
 class MetricsFile:
@@ -77,6 +78,21 @@ def truncate_rows(path: Path, start_step: int) -> int:
             os.fsync(file.fileno())
         replacement.replace(path)
     return len(lines) - len(kept)
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a metrics file, one at a time; nothing if it does not exist.
+
+    Args:
+        path: the file, as :func:`truncate_rows` or a finished run left it.
+
+    Raises:
+        ValueError: a line is not JSON.
+    """
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        yield from map(json.loads, file)
 
 
 def _is_row_until(line: bytes, last_step: int) -> bool:

@@ -18,7 +18,7 @@ def format_train_line(row: TrainRow, *, max_steps: int, eta_seconds: float) -> s
         (
             f"{_step_of(row.step, max_steps)} epoch {row.epoch:5.2f}",
             f"loss {row.loss:.4f} cls {row.loss_cls:.4f} box {row.loss_box:.4f}",
-            f"fg {100 * row.fg_share:4.1f}% pos {row.num_foreground:5.0f}",
+            f"fg {100 * row.fg_share:4.1f}% pos {row.num_foreground:5.0f} p {row.p_foreground:5.3f}",
             f"lr {row.lr:.2e} grad {row.grad_norm:5.2f}",
             f"data {100 * data_share:2.0f}% {1000 * row.data_seconds:3.0f} ms",
             f"{row.images_per_second:6.1f} img/s eta {format_duration(eta_seconds)}",

@@ -1,7 +1,7 @@
 """The one place that a finished row goes to: ``metrics.jsonl``, TensorBoard and the console get the same numbers."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from rich.console import Console
 from detector.telemetry.console import RunConsole
 from detector.telemetry.jsonl import MetricsFile
 from detector.telemetry.lines import format_duration, format_eval_line, format_train_line
-from detector.telemetry.rows import EvalRow, TrainRow
+from detector.telemetry.rows import EvalRow, TrainRow, WarningRow
 from detector.telemetry.tensorboard import EventFiles
 
 METRICS_FILE = "metrics.jsonl"
@@ -39,6 +39,7 @@ class RunRecorder:
         output_dir: run folder, made if missing.
         max_steps: optimiser steps of the whole run.
         start_step: optimiser steps already done.
+        class_names: by label, for TensorBoard's tags.
         is_main: False in all processes but one: every method then does nothing.
         progress: draw a progress bar; None: where standard output is a terminal.
         console: where to print; None for standard output.
@@ -53,6 +54,7 @@ class RunRecorder:
         *,
         max_steps: int,
         start_step: int = 0,
+        class_names: Sequence[str] = (),
         is_main: bool = True,
         progress: bool | None = None,
         console: Console | None = None,
@@ -66,7 +68,7 @@ class RunRecorder:
         output_dir.mkdir(parents=True, exist_ok=True)
         self._sinks = _Sinks(
             metrics=MetricsFile(output_dir / METRICS_FILE, start_step=start_step),
-            events=EventFiles(output_dir, start_step=start_step),
+            events=EventFiles(output_dir, start_step=start_step, class_names=class_names),
             console=RunConsole(progress=progress, console=console),
         )
         if num_removed := self._sinks.metrics.num_removed:
@@ -95,6 +97,14 @@ class RunRecorder:
         self._sinks.metrics.write(row.to_json())
         self._sinks.events.write_eval(row)
         self._sinks.console.print(format_eval_line(row, max_steps=self._max_steps))
+
+    def warning_row(self, row: WarningRow) -> None:
+        """Record a warning that is to stay: beside the console, which :meth:`warn` is for, in the files too."""
+        if self._sinks is None:
+            return
+        self._sinks.metrics.write(row.to_json())
+        self._sinks.events.write_warning(row)
+        self._sinks.console.warn(row.text)
 
     def note(self, text: str) -> None:
         """Print ``text``, one or more lines, on the console only."""

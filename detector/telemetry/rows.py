@@ -2,16 +2,23 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-JsonRow = dict[str, str | int | float | None]
-"""One line of ``metrics.jsonl``: plain numbers, None for what is not finite."""
+from detector.telemetry.json_values import JsonRow, json_value
+from detector.telemetry.loss_profile import LossProfile
 
-COUNTS = ("num_foreground", "num_background", "num_ignored")
-"""Fields of a train row that are whole numbers."""
+LEVEL_PREFIX = "level_"
+"""Fields of this beginning hold a number per pyramid level, finest first."""
+
+CLASS_PREFIX = "class_"
+"""Fields of this beginning hold a number per class, by label."""
+
+_COUNT = "num_"
+"""Fields with this in their name are whole numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +26,7 @@ class TrainRow:
     """Numbers of one train step, and timings since the row before.
 
     Losses, split and counts are those of that step alone, over all processes and micro-batches, after normalisation.
-    Any float may be NaN or infinite.
+    Any float may be NaN or infinite. Counts are floats, as they come from the device.
 
     Attributes:
         step: optimiser steps done, from 1.
@@ -30,14 +37,28 @@ class TrainRow:
         loss_cls_fg: part of the class loss from anchors with an object.
         loss_cls_bg: part of the class loss from background anchors.
         fg_share: ``loss_cls_fg / (loss_cls_fg + loss_cls_bg)`` in [0, 1].
-        num_foreground: anchors with an object; a whole number (float, as it comes from the device).
-        num_background: anchors without one; a whole number.
-        num_ignored: anchors in no loss; a whole number.
+        num_foreground: anchors with an object.
+        num_background: anchors without one.
+        num_ignored: anchors in no loss.
         lr: learning rate of this step.
         grad_norm: L2 norm of all gradients, before clipping.
         data_seconds: mean wait for data per step since the last row.
         step_seconds: mean wall time of a step since the last row, the wait for data included.
         images_per_second: images of all processes per second since the last row.
+        p_foreground: mean probability of the target class over foreground anchors; NaN without any.
+        p_background: mean of the highest class probability over background anchors; NaN without any.
+        num_gt: objects (ground-truth boxes but ignore regions).
+        num_unmatched_gt: objects that no anchor was assigned to.
+        normalizer: what the losses were divided by; where every image has its own, the mean over the images.
+        level_loss_cls_fg: what each pyramid level adds to ``loss_cls_fg``, finest first.
+        level_loss_cls_bg: likewise for ``loss_cls_bg``.
+        level_num_foreground: anchors with an object of each level.
+        level_num_background: anchors without one of each level.
+        level_num_ignored: anchors in no loss of each level.
+        class_loss_cls_fg: ``loss_cls_fg`` by the class of the anchor's object (all its terms), by label.
+        class_loss_cls_bg: ``loss_cls_bg`` by the class of the logit that it comes from.
+        class_num_foreground: anchors that have an object of each class.
+        class_num_gt: objects of each class.
     """
 
     step: int
@@ -56,11 +77,33 @@ class TrainRow:
     data_seconds: float
     step_seconds: float
     images_per_second: float
+    p_foreground: float
+    p_background: float
+    num_gt: float
+    num_unmatched_gt: float
+    normalizer: float
+    level_loss_cls_fg: tuple[float, ...]
+    level_loss_cls_bg: tuple[float, ...]
+    level_num_foreground: tuple[float, ...]
+    level_num_background: tuple[float, ...]
+    level_num_ignored: tuple[float, ...]
+    class_loss_cls_fg: tuple[float, ...]
+    class_loss_cls_bg: tuple[float, ...]
+    class_num_foreground: tuple[float, ...]
+    class_num_gt: tuple[float, ...]
 
     def to_json(self) -> JsonRow:
         """Return the row as strict JSON can hold it: counts as int, None for what is not finite."""
-        row = {"kind": "train"} | {name: finite_or_none(value) for name, value in asdict(self).items()}
-        return row | {name: int(value) for name in COUNTS if (value := row[name]) is not None}
+        return {"kind": "train"} | _to_json(asdict(self))
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """Return the row that :meth:`to_json` made this of.
+
+        What is None or, in a file of an older version, missing becomes NaN or an empty tuple.
+        """
+        values = {name: _from_json(name, row.get(name)) for name in (one.name for one in fields(cls))}
+        return cls(**values | {"step": int(row["step"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +118,24 @@ class EvalRow:
         loss_cls_fg: part of the class loss from anchors with an object.
         loss_cls_bg: part of the class loss from background anchors.
         loss_box: box loss.
+        fg_share: as in a :class:`TrainRow`, over all validation images, like everything down to ``class_num_gt``.
+        p_foreground: likewise.
+        p_background: likewise.
+        num_gt: likewise.
+        num_unmatched_gt: likewise.
+        level_loss_cls_fg: likewise.
+        level_loss_cls_bg: likewise.
+        level_num_foreground: likewise.
+        level_num_background: likewise.
+        level_num_ignored: likewise.
+        class_loss_cls_fg: likewise.
+        class_loss_cls_bg: likewise.
+        class_num_foreground: likewise.
+        class_num_gt: likewise.
+        profile: how the class loss is spread over the anchors; None where this evaluation did not look.
         per_class: AP by class name, for TensorBoard only.
         pictures: [H, W, 3] uint8 RGB images (predictions beside ground truth), for TensorBoard only.
+        figures: [H, W, 3] uint8 RGB figures by name, for TensorBoard only.
         scores: [D] scores in [0, 1] of all detections, for TensorBoard's histogram; None or empty for none.
     """
 
@@ -87,25 +146,86 @@ class EvalRow:
     loss_cls_fg: float
     loss_cls_bg: float
     loss_box: float
+    fg_share: float = math.nan
+    p_foreground: float = math.nan
+    p_background: float = math.nan
+    num_gt: float = math.nan
+    num_unmatched_gt: float = math.nan
+    level_loss_cls_fg: tuple[float, ...] = ()
+    level_loss_cls_bg: tuple[float, ...] = ()
+    level_num_foreground: tuple[float, ...] = ()
+    level_num_background: tuple[float, ...] = ()
+    level_num_ignored: tuple[float, ...] = ()
+    class_loss_cls_fg: tuple[float, ...] = ()
+    class_loss_cls_bg: tuple[float, ...] = ()
+    class_num_foreground: tuple[float, ...] = ()
+    class_num_gt: tuple[float, ...] = ()
+    profile: LossProfile | None = None
     per_class: Mapping[str, float] = field(default_factory=dict)
     pictures: Sequence[npt.NDArray[np.uint8]] = ()
+    figures: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
     scores: npt.NDArray[np.floating] | None = None
 
     def to_json(self) -> JsonRow:
-        """Return the row of ``metrics.jsonl``: without classes, pictures and scores; None for what is not finite."""
-        losses = {name: getattr(self, name) for name in ("loss", "loss_cls", "loss_cls_fg", "loss_cls_bg", "loss_box")}
-        numbers = {"step": self.step} | dict(self.metrics) | losses
-        return {"kind": "eval"} | {name: finite_or_none(value) for name, value in numbers.items()}
+        """Return the row of ``metrics.jsonl``: without what is for TensorBoard only; None for what is not finite.
+
+        ``loss_profile`` is there only if the evaluation made one.
+        """
+        left_out = ("step", "metrics", "profile", "per_class", "pictures", "figures", "scores")
+        numbers = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out}
+        profile = {} if self.profile is None else {"loss_profile": json_value(self.profile.to_json())}
+        return {"kind": "eval"} | _to_json({"step": self.step} | dict(self.metrics) | numbers) | profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarningRow:
+    """Something that the numbers say is wrong.
+
+    Attributes:
+        step: optimiser steps done when it was noticed.
+        name: of the finding; each is told once per run.
+        text: one line with cause and remedy.
+    """
+
+    step: int
+    name: str
+    text: str
+
+    def to_json(self) -> JsonRow:
+        """Return the row of ``metrics.jsonl``."""
+        return {"kind": "warning"} | _to_json(asdict(self))
 
 
 def scalars(row: JsonRow) -> dict[str, float]:
-    """Return the numbers of a row without ``kind`` and ``step``, NaN for None: what TensorBoard shows."""
-    numbers = {name: value for name, value in row.items() if name not in ("kind", "step")}
-    return {name: math.nan if value is None else float(value) for name, value in numbers.items()}
+    """Return the numbers of a row without ``kind``, ``step`` and lists, NaN for None: what TensorBoard shows."""
+    return {
+        name: math.nan if value is None else float(value)
+        for name, value in row.items()
+        if name not in ("kind", "step") and isinstance(value, int | float | None)
+    }
 
 
-def finite_or_none(value: float) -> int | float | None:
-    """Return ``value`` as a Python int or float, None if it is NaN or infinite (JSON has no word for either)."""
-    if isinstance(value, int | np.integer):
-        return int(value)
-    return float(value) if math.isfinite(value) else None
+def number_lists(row: JsonRow, prefix: str) -> dict[str, list[float]]:
+    """Return the lists of a row whose name begins with ``prefix``, without it; NaN for None."""
+    return {
+        name.removeprefix(prefix): [number if isinstance(number, int | float) else math.nan for number in value]
+        for name, value in row.items()
+        if name.startswith(prefix) and isinstance(value, list)
+    }
+
+
+def _to_json(values: Mapping[str, Any]) -> JsonRow:
+    return {name: json_value(_whole(value) if _COUNT in name else value) for name, value in values.items()}
+
+
+def _whole(count: Any) -> Any:
+    """Return a count, or each of a tuple of counts, as int; NaN stays."""
+    if isinstance(count, tuple):
+        return tuple(_whole(part) for part in count)
+    return int(count) if math.isfinite(count) else count
+
+
+def _from_json(name: str, value: Any) -> Any:
+    if not name.startswith((LEVEL_PREFIX, CLASS_PREFIX)):
+        return math.nan if value is None else value
+    return () if value is None else tuple(math.nan if part is None else part for part in value)

@@ -1,54 +1,91 @@
-"""TensorBoard event files: the same numbers as ``metrics.jsonl``, with pictures and histograms."""
+"""TensorBoard event files: the same numbers as ``metrics.jsonl``, with pictures, figures and histograms."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
-from detector.telemetry.rows import EvalRow, JsonRow, scalars
+from detector.telemetry.json_values import JsonRow
+from detector.telemetry.rows import CLASS_PREFIX, LEVEL_PREFIX, EvalRow, WarningRow, number_lists, scalars
 
 NUM_SCORE_BINS = 50
 """Bins of the score histogram over [0, 1]; TensorBoard's own exponential bins put all scores above 0.5 in seven."""
 
+MAX_CLASS_TAGS = 100
+"""With more classes there are no tags by class: nobody looks through them, and TensorBoard would be slow. They are in
+``metrics.jsonl``."""
+
+FINEST_LEVEL = 3
+"""The finest pyramid level is P3."""
+
 
 class EventFiles:
-    """Writes rows under the tags ``train/<name>`` and ``eval/<name>``, with the global step, into a new event file.
+    """Writes rows with the global step into a new event file.
+
+    Tags are ``train/<name>`` and ``eval/<name>``; numbers by pyramid level stand under ``train_levels/<name>/P3``,
+    numbers by class under ``train_classes/<name>/<class name>``, where the name is that of the row without ``level_``
+    and ``class_``.
 
     Args:
         log_dir: folder of the event files.
         start_step: optimiser steps already done. Older files stay, but TensorBoard hides their events after this step
             (with 0: all), because the run writes them again.
+        class_names: by label; more than ``MAX_CLASS_TAGS``, or none, for no tags by class.
     """
 
-    def __init__(self, log_dir: Path, *, start_step: int = 0) -> None:
+    def __init__(self, log_dir: Path, *, start_step: int = 0, class_names: Sequence[str] = ()) -> None:
         # An event at purge_step itself is purged: the first step that will be written again.
         purge_step = start_step + 1 if start_step > 0 else 0
         self._writer = SummaryWriter(str(log_dir), purge_step=purge_step)
+        self._class_names = tuple(class_names) if len(class_names) <= MAX_CLASS_TAGS else ()
 
     def write_train(self, row: JsonRow) -> None:
         """Write the numbers of a train row; None becomes NaN."""
-        self._write_scalars("train", scalars(row), step=_step(row))
+        self._write_numbers(row, "train")
         self._writer.flush()
 
     def write_eval(self, row: EvalRow) -> None:
-        """Write an evaluation: numbers, AP per class, pictures and the histogram of scores."""
-        self._write_scalars("eval", scalars(row.to_json()), step=row.step)
-        self._write_scalars("eval_per_class", row.per_class, step=row.step)
+        """Write an evaluation: numbers, AP per class, pictures, figures and the histogram of scores."""
+        self._write_numbers(row.to_json(), "eval")
+        self._write_scalars({f"eval_per_class/{name}": value for name, value in row.per_class.items()}, row.step)
         for i, picture in enumerate(row.pictures):
             self._writer.add_image(f"eval/pictures/{i}", picture, row.step, dataformats="HWC")
+        for name, figure in row.figures.items():
+            self._writer.add_image(f"eval/figures/{name}", figure, row.step, dataformats="HWC")
         if row.scores is not None and row.scores.size > 0:  # SummaryWriter refuses an empty histogram
             bins = np.linspace(0.0, 1.0, NUM_SCORE_BINS + 1)
             self._writer.add_histogram("eval/scores", row.scores, row.step, bins=bins)
+        self._writer.flush()
+
+    def write_warning(self, row: WarningRow) -> None:
+        """Write a warning as text, under the tag ``warnings``."""
+        self._writer.add_text("warnings", row.text, row.step)
         self._writer.flush()
 
     def close(self) -> None:
         """Close the event file; closing twice is fine."""
         self._writer.close()
 
-    def _write_scalars(self, prefix: str, values: Mapping[str, float], *, step: int) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(f"{prefix}/{name}", value if np.isfinite(value) else np.nan, step)
+    def _write_numbers(self, row: JsonRow, kind: str) -> None:
+        values = {f"{kind}/{name}": value for name, value in scalars(row).items()}
+        for name, numbers in number_lists(row, LEVEL_PREFIX).items():
+            values |= {f"{kind}_levels/{name}/P{FINEST_LEVEL + idx}": number for idx, number in enumerate(numbers)}
+        if self._class_names:
+            for name, numbers in number_lists(row, CLASS_PREFIX).items():
+                pairs = zip(self._class_names, numbers, strict=False)  # a row without detail has none by class
+                values |= {f"{kind}_classes/{name}/{class_name}": number for class_name, number in pairs}
+        self._write_scalars(values, _step(row))
+
+    def _write_scalars(self, values: Mapping[str, float], step: int) -> None:
+        # All in one event: add_scalar writes an event of its own for each, which with 80 classes takes tens of
+        # milliseconds a row.
+        finite = {tag: value if np.isfinite(value) else np.nan for tag, value in values.items()}
+        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in finite.items()])
+        writer = self._writer.file_writer
+        assert writer is not None  # it is there until the event file is closed
+        writer.add_summary(summary, step)
 
 
 def _step(row: JsonRow) -> int:

@@ -1,6 +1,7 @@
 """``tools/evaluate.py``: the real command line on results files, and what is passed on for a checkpoint."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -154,11 +155,17 @@ def test_a_checkpoint_is_evaluated_with_what_the_line_says(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls: list[tuple[Path, dict[str, Any]]] = []
+    split = {
+        "fg_share": 0.8, "p_foreground": 0.25, "p_background": math.nan, "num_gt": 7, "num_unmatched_gt": 1,
+        "level_num_foreground": (1000, 20), "level_num_background": (0, 0),
+    }  # fmt: skip
     scores = score(load_ground_truth(folder / "val.json"), DETECTIONS)
 
     def evaluate_checkpoint(checkpoint: Path, **options: Any) -> SimpleNamespace:
         calls.append((checkpoint, options))
-        return SimpleNamespace(scores=scores, results=DETECTIONS, losses={"loss": 1.25}, seconds=2.0, num_images=2)
+        return SimpleNamespace(
+            scores=scores, results=DETECTIONS, losses={"loss": 1.25}, split=split, seconds=2.0, num_images=2
+        )
 
     engine = ModuleType("detector.engine.evaluate")
     engine.evaluate_checkpoint = evaluate_checkpoint  # type: ignore[attr-defined]
@@ -180,4 +187,8 @@ def test_a_checkpoint_is_evaluated_with_what_the_line_says(
     }
     assert json.loads((folder / "metrics.json").read_text()) == scores.metrics
     assert json.loads((folder / "out.json").read_text()) == DETECTIONS
-    assert "validation losses: loss 1.2500" in capsys.readouterr().out
+    assert (
+        "validation losses: loss 1.2500\n"
+        "class loss: 80.0% from 1,020 foreground anchors (mean p of their class 0.2500) and 20.0% from 0 background "
+        "anchors; 1 of 7 objects have no anchor\n"
+    ) in capsys.readouterr().out

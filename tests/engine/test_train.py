@@ -25,7 +25,9 @@ from tests.engine.tiny import read_rows, tiny_config, without_times
 ROW_KEYS = {
     "kind", "step", "epoch", "loss", "loss_cls", "loss_box", "loss_cls_fg", "loss_cls_bg", "fg_share",
     "num_foreground", "num_background", "num_ignored", "lr", "grad_norm", "data_seconds", "step_seconds",
-    "images_per_second",
+    "images_per_second", "p_foreground", "p_background", "num_gt", "num_unmatched_gt", "normalizer",
+    "level_loss_cls_fg", "level_loss_cls_bg", "level_num_foreground", "level_num_background", "level_num_ignored",
+    "class_loss_cls_fg", "class_loss_cls_bg", "class_num_foreground", "class_num_gt",
 }  # fmt: skip
 
 
@@ -55,6 +57,15 @@ def test_a_run_leaves_what_the_contract_promises(tmp_path: Path, capsys: pytest.
         assert row["loss_cls_fg"] + row["loss_cls_bg"] == pytest.approx(row["loss_cls"], rel=1e-5)
         assert row["loss_cls"] + row["loss_box"] == pytest.approx(row["loss"], rel=1e-5)
         assert row["fg_share"] == pytest.approx(row["loss_cls_fg"] / row["loss_cls"], rel=1e-5)
+        for name in ("loss_cls_fg", "loss_cls_bg"):
+            for part, length in (("level", 5), ("class", 2)):
+                assert len(row[f"{part}_{name}"]) == length
+                assert sum(row[f"{part}_{name}"]) == pytest.approx(row[name], rel=1e-5)
+        for name in ("num_foreground", "num_background", "num_ignored"):
+            assert sum(row[f"level_{name}"]) == row[name]
+        assert sum(row["class_num_foreground"]) == row["num_foreground"] == row["normalizer"]
+        assert sum(row["class_num_gt"]) == row["num_gt"]
+        assert row["p_foreground"] == pytest.approx(0.01, rel=0.1)  # the prior
     assert [row["lr"] for row in rows] == pytest.approx([0.005 * 0.001, 0.005, 0.005, 0.0005])
     (evaluation,) = read_rows(folder, "eval")
     assert evaluation["step"] == 4
@@ -90,7 +101,7 @@ def test_console_file_and_tensorboard_agree(tmp_path: Path, capsys: pytest.Captu
     events.Reload()
     for row in read_rows(folder):
         for key, value in row.items():
-            if key in ("kind", "step"):
+            if key in ("kind", "step", "loss_profile") or isinstance(value, list):  # lists: see test_recorder.py
                 continue
             (event,) = [e for e in events.Scalars(f"{row['kind']}/{key}") if e.step == row["step"]]
             assert event.value == pytest.approx(value, rel=1e-6), key
@@ -99,8 +110,42 @@ def test_console_file_and_tensorboard_agree(tmp_path: Path, capsys: pytest.Captu
             words = " ".join(line.split())
             assert f"loss {row['loss']:.4f} cls {row['loss_cls']:.4f} box {row['loss_box']:.4f}" in words
             assert f"fg {100 * row['fg_share']:.1f}%" in words
-    assert len(events.Tags()["images"]) == 2
+    assert sum(tag.startswith("eval/pictures/") for tag in events.Tags()["images"]) == 2
+    assert {"train_levels/num_foreground/P7", "train_classes/num_gt/green"} <= {*events.Tags()["scalars"]}
     assert "eval/scores" in events.Tags()["histograms"]
+
+
+def test_only_steps_that_are_logged_are_looked_at_by_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    steps = []
+    config, origins = tiny_config(tmp_path, "log_every=3", "schedule.max_steps=5", "eval.every=9", "checkpoint.every=9")
+    run = build_run(config, origins)
+    detail = Criterion.detail
+    monkeypatch.setattr(
+        Criterion, "detail", lambda *args, **options: (steps.append(run.state.step + 1), detail(*args, **options))[1]
+    )
+    with run.recorder:
+        result = run.stepper([next(iter(run.loader))])
+        assert result.totals.detail is None
+        assert steps == []
+        train_loop(run)
+    evaluated = steps.count(6)  # the evaluation looks at every batch, after step 5
+    assert steps[: len(steps) - evaluated] == [3, 5]
+
+
+@pytest.mark.parametrize("normalizer", ["batch", "image", "ema"])
+def test_the_normaliser_of_a_row_is_what_the_losses_were_divided_by(tmp_path: Path, normalizer: str):
+    folder = run_tiny(tmp_path, f"loss.normalizer={normalizer}", "data.images_per_forward=2", "schedule.max_steps=2")
+    rows, mean = read_rows(folder, "train"), 50.0
+    for row in rows:
+        mean = 0.9 * mean + 0.1 * row["num_foreground"] / 4
+        match normalizer:
+            case "batch":
+                assert row["normalizer"] == row["num_foreground"]
+            case "ema":
+                assert row["normalizer"] == pytest.approx(4 * mean, rel=1e-5)
+            case "image":  # images x the mean of max(1, foreground anchors): an image without objects counts as one
+                assert row["num_foreground"] <= row["normalizer"] <= row["num_foreground"] + 4
+                assert row["normalizer"] == round(row["normalizer"])
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])
@@ -133,8 +178,11 @@ def test_accumulated_micro_batches_are_the_larger_batch(tmp_path: Path):
     for one, other in zip(read_rows(parts, "train"), read_rows(whole, "train"), strict=True):
         for key in ("loss", "loss_cls_fg", "loss_cls_bg", "loss_box", "grad_norm"):
             assert one[key] == pytest.approx(other[key], rel=2e-4), key
-        assert one["num_foreground"] == other["num_foreground"]
-        assert one["num_background"] == other["num_background"]
+        for key in one:
+            if "num_" in key:
+                assert one[key] == other[key], key
+            elif key.startswith(("level_", "class_", "p_", "normalizer")):
+                assert one[key] == pytest.approx(other[key], rel=2e-4), key
 
 
 @pytest.mark.parametrize("normalizer", ["batch", "image", "ema"])
@@ -154,7 +202,11 @@ def test_a_missing_prior_is_named_as_the_cause(tmp_path: Path, capsys: pytest.Ca
     torch.nn.init.zeros_(run.state.model.cls_subnet.last.bias)
     with run.recorder:
         train_loop(run)
-    assert "the prior is not on the class head" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.count("warning: the prior is not on the class head") == 1
+    assert printed.index("the prior is not on") < printed.index("step 1/1")
+    (row,) = read_rows(run.output_dir, "warning")
+    assert (row["step"], row["name"]) == (0, "prior")
 
 
 def poison(run: Run, steps: set[int]) -> None:
@@ -165,7 +217,7 @@ def poison(run: Run, steps: set[int]) -> None:
         def __call__(self, outputs: Any, targets: Any, anchors: Any, normalizer: Any) -> Any:
             return criterion(outputs, targets, anchors, normalizer * (run.state.step + 1 not in steps))
 
-    run.stepper.criterion = Poisoned(alpha=criterion.alpha, gamma=criterion.gamma)
+    run.stepper.criterion = Poisoned(class_loss=criterion.class_loss)
 
 
 def test_a_non_finite_step_is_skipped_reported_and_logged_as_null(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -175,9 +227,9 @@ def test_a_non_finite_step_is_skipped_reported_and_logged_as_null(tmp_path: Path
     states = []
     inner = run.stepper.__call__
 
-    def watched(batches: Any) -> Any:
+    def watched(batches: Any, **options: Any) -> Any:
         states.append({name: value.clone() for name, value in run.state.model.state_dict().items()})
-        return inner(batches)
+        return inner(batches, **options)
 
     object.__setattr__(run, "stepper", _Wrapper(run.stepper, watched))
     with run.recorder:
@@ -196,8 +248,8 @@ class _Wrapper:
     def __init__(self, inner: Any, call: Any) -> None:
         self.inner, self.call = inner, call
 
-    def __call__(self, batches: Any) -> Any:
-        return self.call(batches)
+    def __call__(self, batches: Any, **options: Any) -> Any:
+        return self.call(batches, **options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -216,10 +268,10 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_continue(tmp_path: Pat
     run = build_run(config, origins)
     inner = run.stepper.__call__
 
-    def signalled(batches: Any) -> Any:
+    def signalled(batches: Any, **options: Any) -> Any:
         if run.state.step == 1:
             os.kill(os.getpid(), signal.SIGTERM)
-        return inner(batches)
+        return inner(batches, **options)
 
     object.__setattr__(run, "stepper", _Wrapper(run.stepper, signalled))
     with run.recorder, pytest.raises(StoppedEarly, match=r"SIGTERM after step 2.*--resume"):

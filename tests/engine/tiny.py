@@ -71,7 +71,7 @@ model:
   anchors: {{sizes: [16, 32, 64, 128, 256]}}
 optimizer: {{lr: 0.005}}
 schedule: {{max_steps: 4, warmup_steps: 1, milestones: [3]}}
-eval: {{every: 4, num_pictures: 2}}
+eval: {{every: 4, num_pictures: 2, loss_profile_every: 0}}
 checkpoint: {{every: 2}}
 """,
         encoding="utf-8",

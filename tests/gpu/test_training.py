@@ -99,7 +99,7 @@ def test_a_non_finite_step_moves_nothing_and_is_reported_one_step_late(tmp_path:
         run.stepper([batches[0]])
         after_first, criterion = everything(), run.stepper.criterion
         run.stepper.criterion = Poisoned()
-        assert not math.isfinite(run.stepper([batches[1]]).totals.loss.item())
+        assert not math.isfinite(run.stepper([batches[1]]).totals.losses.total.item())
         after_second = everything()
         run.stepper.criterion = criterion
         result = run.stepper([batches[2]])

@@ -1,9 +1,11 @@
+import math
+
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
-from detector.models.heads import Subnet, prior_bias
+from detector.models.heads import Subnet, initial_cls_bias, prior_bias
 
 
 def make_subnet(**arguments) -> Subnet:  # type: ignore[no-untyped-def]
@@ -56,6 +58,33 @@ def test_initial_weights_are_normal_with_spread_one_hundredth_and_biases_zero_bu
 @pytest.mark.parametrize("prior", [0.01, 0.5, 0.2])
 def test_prior_bias_is_the_logit_of_the_prior(prior: float) -> None:
     assert_close(torch.tensor(prior_bias(prior)).sigmoid(), torch.tensor(prior))
+
+
+@pytest.mark.parametrize("prior", [0.01, 0.5, 0.2])
+@pytest.mark.parametrize("num_classes", [1, 3, 80])
+def test_at_the_start_an_anchor_is_an_object_with_the_prior_probability(num_classes: int, prior: float) -> None:
+    sigmoid = initial_cls_bias(num_classes, prior, "sigmoid")
+    assert_close(sigmoid.sigmoid(), torch.full((num_classes,), prior))
+    softmax = initial_cls_bias(num_classes, prior, "softmax")
+    expected = torch.tensor([prior / num_classes] * num_classes + [1 - prior])  # background last
+    assert_close(softmax.softmax(dim=0), expected)
+    assert torch.equal(softmax[:-1], torch.zeros(num_classes))
+    assert_close(softmax[-1].item(), math.log(num_classes * (1 - prior) / prior))
+
+
+def test_a_bias_per_output_is_that_of_every_anchor() -> None:
+    bias = torch.arange(5.0)
+    subnet = make_subnet(last_bias=bias)
+    torch.nn.init.zeros_(subnet.last.weight)
+    (rows,) = subnet([torch.randn(2, 8, 3, 4)])
+    assert_close(rows, bias.expand(2, 3 * 4 * 3, 5), rtol=0, atol=0)
+    assert subnet.last.bias is not None
+    assert subnet.last.bias.requires_grad
+
+
+def test_a_bias_of_another_length_does_not_fit() -> None:
+    with pytest.raises(RuntimeError, match=r"size of tensor a \(5\) must match"):
+        make_subnet(last_bias=torch.zeros(4))
 
 
 @pytest.mark.parametrize(("norm", "num_norms"), [("none", 0), ("group", 2)])

@@ -140,6 +140,23 @@ def test_a_checkpoint_needs_no_pretrained_weights(monkeypatch: pytest.MonkeyPatc
     assert isinstance(model.backbone.bn1, FrozenBatchNorm2d)
 
 
+def test_a_softmax_network_has_one_logit_more_per_anchor_and_as_many_classes() -> None:
+    model = build_small(head=HeadConfig(num_convs=1, activation="softmax", prior=0.2))
+    assert model.num_classes == 3
+    assert model.activation == "softmax"
+    with torch.no_grad():
+        outputs = model(torch.randn(2, 3, 64, 64))
+    logits = torch.cat(outputs.cls_logits, dim=1)
+    assert logits.shape[2] == 4
+    expected = torch.tensor([0.2 / 3] * 3 + [0.8]).expand_as(logits)  # background last
+    assert_close(logits.softmax(dim=2), expected, atol=0.05, rtol=0)
+
+
+def test_a_sigmoid_network_says_so() -> None:
+    model = build_small()
+    assert (model.num_classes, model.activation, model.cls_subnet.num_outputs) == (3, "sigmoid", 3)
+
+
 def test_no_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
         build_model(small_config(), num_classes=0)

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from detector.telemetry import RunConsole, TrainRow
+from detector.telemetry import RunConsole
 from detector.telemetry.lines import format_duration, format_train_line
+from tests.telemetry.sample_rows import train_row
 
-ROW = TrainRow(
-    step=120, epoch=2.4, loss=0.65123, loss_cls=0.41234, loss_box=0.23889, loss_cls_fg=0.3, loss_cls_bg=0.1,
-    fg_share=0.75, num_foreground=312.0, num_background=9000.0, num_ignored=40.0, lr=0.01, grad_norm=3.214,
-    data_seconds=0.05, step_seconds=0.2, images_per_second=40.0,
+ROW = train_row(
+    120, epoch=2.4, loss=0.65123, loss_cls=0.41234, loss_box=0.23889, fg_share=0.75, num_foreground=312.0, lr=0.01,
+    grad_norm=3.214, data_seconds=0.05, step_seconds=0.2, images_per_second=40.0, p_foreground=0.3046,
 )  # fmt: skip
 
 
@@ -23,8 +23,8 @@ def fake_terminal(**options: object) -> tuple[io.StringIO, Console]:
 
 def test_a_train_line_shows_the_numbers_of_its_row() -> None:
     assert format_train_line(ROW, max_steps=1500, eta_seconds=276.0) == (
-        "step  120/1500 epoch  2.40 | loss 0.6512 cls 0.4123 box 0.2389 | fg 75.0% pos   312 | lr 1.00e-02 grad  3.21 "
-        "| data 25%  50 ms |   40.0 img/s eta 0:04:36"
+        "step  120/1500 epoch  2.40 | loss 0.6512 cls 0.4123 box 0.2389 | fg 75.0% pos   312 p 0.305 | lr 1.00e-02 "
+        "grad  3.21 | data 25%  50 ms |   40.0 img/s eta 0:04:36"
     )
 
 

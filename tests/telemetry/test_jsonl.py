@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from detector.telemetry.jsonl import MetricsFile, truncate_rows
+from detector.telemetry.jsonl import MetricsFile, read_rows, truncate_rows
 
 
 def lines_until(last_step: int) -> bytes:
@@ -78,3 +78,10 @@ def test_a_kill_during_the_rewrite_leaves_the_old_file(tmp_path: Path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         truncate_rows(path, 3)
     assert path.read_bytes() == lines_until(5)
+
+
+def test_rows_are_read_back_and_a_missing_file_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert list(read_rows(path)) == []
+    path.write_bytes(lines_until(2) + b'{"kind": "warning", "step": 2, "name": "a"}\n')
+    assert [(row["kind"], row["step"]) for row in read_rows(path)] == [("train", 1), ("train", 2), ("warning", 2)]

@@ -4,34 +4,33 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from detector.telemetry import EvalRow, RunRecorder, TrainRow
+from detector.telemetry import RunRecorder, TrainRow, WarningRow
+from detector.telemetry.jsonl import read_rows
+from detector.telemetry.tensorboard import MAX_CLASS_TAGS
+from tests.telemetry.sample_rows import (
+    CLASS_NAMES,
+    EVAL_NAMES,
+    LEVEL_NAMES,
+    OLD_EVAL_NAMES,
+    OLD_TRAIN_NAMES,
+    SPLIT_NAMES,
+    TRAIN_NAMES,
+    eval_row,
+    train_row,
+)
 
-TRAIN_NAMES = (
-    "kind", "step", "epoch", "loss", "loss_cls", "loss_box", "loss_cls_fg", "loss_cls_bg", "fg_share", "num_foreground",
-    "num_background", "num_ignored", "lr", "grad_norm", "data_seconds", "step_seconds", "images_per_second",
-)  # fmt: skip
-COCO_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-EVAL_NAMES = ("kind", "step", *COCO_NAMES, "loss", "loss_cls", "loss_cls_fg", "loss_cls_bg", "loss_box")
-
-
-def train_row(step: int, **changes: float) -> TrainRow:
-    numbers = {name: (i + 1 / 3) * step for i, name in enumerate(TRAIN_NAMES[2:])}
-    counts = {"num_foreground": 312.0, "num_background": 91234.0, "num_ignored": 40.0 + step}
-    return TrainRow(step=step, **(numbers | counts | changes))
-
-
-def eval_row(step: int) -> EvalRow:
-    metrics = {name: i / 13 for i, name in enumerate(COCO_NAMES)} | {"APl": -1.0}
-    return EvalRow(step=step, metrics=metrics, loss=1.5, loss_cls=1.0, loss_cls_fg=0.75, loss_cls_bg=0.25, loss_box=0.5)
+CLASSES = ("cat", "traffic light")
+LEVELS = ("P3", "P4", "P5", "P6", "P7")
 
 
-def strict_rows(run: Path) -> list[dict[str, float | None]]:
+def strict_rows(run: Path) -> list[dict[str, Any]]:
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
 
@@ -49,6 +48,17 @@ def steps_in_tensorboard(run: Path, tag: str) -> list[int]:
     return [event.step for event in events(run).Scalars(tag)]
 
 
+def tags_by_level_and_class(kind: str) -> dict[str, tuple[str, int]]:
+    """Return the tag of every number in a list, with the list's name and the place in it."""
+    tags = {}
+    for prefix, names, parts in (("level", LEVEL_NAMES, LEVELS), ("class", CLASS_NAMES, CLASSES)):
+        group = "levels" if prefix == "level" else "classes"
+        for name in names:
+            for idx, part in enumerate(parts):
+                tags[f"{kind}_{group}/{name.removeprefix(f'{prefix}_')}/{part}"] = (name, idx)
+    return tags
+
+
 def number_after(label: str, line: str) -> float:
     match = re.search(rf"\b{label}\s+(\S+?)%?(?: |$)", line)
     assert match, (label, line)
@@ -56,21 +66,27 @@ def number_after(label: str, line: str) -> float:
 
 
 def test_console_file_and_tensorboard_agree_on_a_train_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with RunRecorder(tmp_path, max_steps=100) as recorder:
+    with RunRecorder(tmp_path, max_steps=100, class_names=CLASSES) as recorder:
         recorder.train_row(train_row(3))
     (row,) = strict_rows(tmp_path)
     assert tuple(row) == TRAIN_NAMES
     assert row["kind"] == "train"
     assert row["loss"] == train_row(3).loss  # to the last digit
     accumulator = events(tmp_path)
-    assert set(accumulator.Tags()["scalars"]) == {f"train/{name}" for name in TRAIN_NAMES[2:]}
-    for name in TRAIN_NAMES[2:]:
+    numbers = [name for name in TRAIN_NAMES[2:] if name not in SPLIT_NAMES]
+    parts = tags_by_level_and_class("train")
+    assert set(accumulator.Tags()["scalars"]) == {f"train/{name}" for name in numbers} | {*parts}
+    for name in numbers:
         (event,) = accumulator.Scalars(f"train/{name}")
         assert event.step == row["step"] == 3
         assert event.value == np.float32(row[name]), name
+    for tag, (name, idx) in parts.items():
+        (event,) = accumulator.Scalars(tag)
+        assert (event.step, event.value) == (3, np.float32(row[name][idx])), tag
     line = capsys.readouterr().out
     names = {"loss": "loss", "cls": "loss_cls", "box": "loss_box", "pos": "num_foreground", "grad": "grad_norm"}
-    digits = {"loss": 4, "cls": 4, "box": 4, "pos": 0, "grad": 2}
+    names["p"] = "p_foreground"
+    digits = {"loss": 4, "cls": 4, "box": 4, "pos": 0, "grad": 2, "p": 3}
     for label, name in names.items():
         assert number_after(label, line) == round(row[name], digits[label]), label
     assert number_after("fg", line) == round(100 * row["fg_share"], 1)
@@ -81,16 +97,21 @@ def test_console_file_and_tensorboard_agree_on_a_train_row(tmp_path: Path, capsy
 def test_console_file_and_tensorboard_agree_on_an_evaluation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with RunRecorder(tmp_path, max_steps=100) as recorder:
+    with RunRecorder(tmp_path, max_steps=100, class_names=CLASSES) as recorder:
         recorder.eval_row(eval_row(50))
     (row,) = strict_rows(tmp_path)
     assert tuple(row) == EVAL_NAMES
     assert (row["kind"], row["APl"]) == ("eval", -1)
     accumulator = events(tmp_path)
-    assert set(accumulator.Tags()["scalars"]) == {f"eval/{name}" for name in EVAL_NAMES[2:]}
-    for name in EVAL_NAMES[2:]:
+    numbers = [name for name in EVAL_NAMES[2:] if name not in SPLIT_NAMES]
+    parts = tags_by_level_and_class("eval")
+    assert set(accumulator.Tags()["scalars"]) == {f"eval/{name}" for name in numbers} | {*parts}
+    for name in numbers:
         (event,) = accumulator.Scalars(f"eval/{name}")
         assert (event.step, event.value) == (50, np.float32(row[name])), name
+    for tag, (name, idx) in parts.items():
+        (event,) = accumulator.Scalars(tag)
+        assert (event.step, event.value) == (50, np.float32(row[name][idx])), tag
     line = capsys.readouterr().out
     for label, name in (("AP", "AP"), ("AP50", "AP50"), ("APl", "APl"), ("loss", "loss"), ("box", "loss_box")):
         assert number_after(label, line) == round(row[name], 4), label
@@ -99,10 +120,20 @@ def test_console_file_and_tensorboard_agree_on_an_evaluation(
 def test_counts_are_whole_numbers_in_the_file(tmp_path: Path) -> None:
     with RunRecorder(tmp_path, max_steps=100) as recorder:
         recorder.train_row(train_row(1, num_background=2.0**24 + 1))
-    assert (
-        '"num_foreground": 312, "num_background": 16777217, "num_ignored": 41,'
-        in (tmp_path / "metrics.jsonl").read_text()
-    )
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert '"num_foreground": 312, "num_background": 16777217, "num_ignored": 41,' in text
+    assert '"num_gt": 61, "num_unmatched_gt": 1, "normalizer": 311.5,' in text
+    assert '"level_num_foreground": [200, 201, 202, 203, 204],' in text
+    assert '"class_num_gt": [800, 801]}' in text
+
+
+def test_the_names_of_older_versions_are_still_there_in_their_order(tmp_path: Path) -> None:
+    with RunRecorder(tmp_path, max_steps=100) as recorder:
+        recorder.train_row(train_row(1))
+        recorder.eval_row(eval_row(1))
+    for row, names in zip(strict_rows(tmp_path), (OLD_TRAIN_NAMES, OLD_EVAL_NAMES), strict=True):
+        assert tuple(row)[: len(names)] == names
+        assert not any(isinstance(row[name], list | dict) for name in names)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -117,18 +148,100 @@ def test_what_is_not_finite_is_null_in_the_file_and_nan_in_tensorboard(tmp_path:
         assert math.isnan(events(tmp_path).Scalars(tag)[0].value), tag
 
 
-def test_classes_pictures_and_scores_go_to_tensorboard_only(tmp_path: Path) -> None:
-    picture = np.zeros((4, 6, 3), dtype=np.uint8)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_null_inside_lists_and_profiles_too(tmp_path: Path, value: float) -> None:
+    profile: Any = Profile({"gammas": [0.0, 2.0], "hardest": {"foreground": [[value], (0.5, value)]}, "gamma": value})
+    with RunRecorder(tmp_path, max_steps=100, class_names=CLASSES) as recorder:
+        recorder.train_row(train_row(1, class_loss_cls_bg=(0.5, value), level_num_ignored=(1.0, value, 2.0)))
+        recorder.eval_row(eval_row(1, level_loss_cls_fg=(value,), profile=profile))
+    train, evaluation = strict_rows(tmp_path)
+    assert train["class_loss_cls_bg"] == [0.5, None]
+    assert train["level_num_ignored"] == [1, None, 2]
+    assert evaluation["level_loss_cls_fg"] == [None]
+    expected = {"gammas": [0.0, 2.0], "hardest": {"foreground": [[None], [0.5, None]]}, "gamma": None}
+    assert evaluation["loss_profile"] == expected
+    for tag in ("train_classes/loss_cls_bg/traffic light", "train_levels/num_ignored/P4", "eval_levels/loss_cls_fg/P3"):
+        assert math.isnan(events(tmp_path).Scalars(tag)[0].value), tag
+
+
+class Profile:
+    """Stands for a loss profile."""
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        self.content = content
+
+    def to_json(self) -> dict[str, Any]:
+        return self.content
+
+
+@pytest.mark.parametrize("num_classes", [MAX_CLASS_TAGS, MAX_CLASS_TAGS + 1])
+def test_many_classes_have_no_tags_but_stand_in_the_file(tmp_path: Path, num_classes: int) -> None:
+    names = [f"class {label}" for label in range(num_classes)]
+    counts = tuple(float(label) for label in range(num_classes))
+    with RunRecorder(tmp_path, max_steps=100, class_names=names) as recorder:
+        recorder.train_row(train_row(1, **dict.fromkeys(CLASS_NAMES, counts)))
+    (row,) = strict_rows(tmp_path)
+    assert row["class_num_gt"] == [*range(num_classes)]
+    tags = [tag for tag in events(tmp_path).Tags()["scalars"] if tag.startswith("train_classes/")]
+    assert len(tags) == (4 * num_classes if num_classes <= MAX_CLASS_TAGS else 0)
+
+
+def test_a_step_without_detail_has_no_numbers_by_class(tmp_path: Path) -> None:
+    with RunRecorder(tmp_path, max_steps=100, class_names=CLASSES) as recorder:
+        recorder.train_row(train_row(1, **dict.fromkeys(CLASS_NAMES, ())))
+    assert strict_rows(tmp_path)[0]["class_num_gt"] == []
+    assert not [tag for tag in events(tmp_path).Tags()["scalars"] if tag.startswith("train_classes/")]
+
+
+def test_a_train_row_is_read_back_from_the_file(tmp_path: Path) -> None:
+    row = train_row(2, loss=math.inf, level_loss_cls_bg=(0.5, math.nan), class_num_gt=())
+    with RunRecorder(tmp_path, max_steps=100) as recorder:
+        recorder.train_row(row)
+    (content,) = read_rows(tmp_path / "metrics.jsonl")
+    again = TrainRow.from_json(content)
+    assert again.to_json() == row.to_json() == content  # NaN equals nothing, null does
+    assert math.isnan(again.loss)
+    assert math.isnan(again.level_loss_cls_bg[1])
+    old = {name: value for name, value in content.items() if name in OLD_TRAIN_NAMES}
+    assert math.isnan(TrainRow.from_json(old).normalizer)
+    assert TrainRow.from_json(old).level_num_foreground == ()
+    assert TrainRow.from_json(old).num_foreground == row.num_foreground
+
+
+def test_a_warning_goes_to_the_console_the_file_and_tensorboard(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "the prior is not on the class head: 'Möwe' & <b>"
+    with RunRecorder(tmp_path, max_steps=100) as recorder:
+        recorder.warning_row(WarningRow(step=3, name="prior", text=text))
+    assert strict_rows(tmp_path) == [{"kind": "warning", "step": 3, "name": "prior", "text": text}]
+    assert capsys.readouterr().out == f"warning: {text}\n"
+    accumulator = events(tmp_path)
+    (tag,) = accumulator.Tags()["tensors"]
+    (event,) = accumulator.Tensors(tag)
+    assert tag.split("/")[0] == "warnings"
+    assert (event.step, event.tensor_proto.string_val) == (3, [text.encode()])
+
+
+def test_classes_pictures_figures_and_scores_go_to_tensorboard_only(tmp_path: Path) -> None:
+    picture, figure = np.zeros((4, 6, 3), dtype=np.uint8), np.zeros((5, 7, 3), dtype=np.uint8)
     scores = np.array([0.02, 0.02, 0.97, 1.0], dtype=np.float32)
     row = replace(
-        eval_row(7), per_class={"traffic light": 0.5, "Möwe": 0.25}, pictures=[picture, picture], scores=scores
+        eval_row(7),
+        per_class={"traffic light": 0.5, "Möwe": 0.25},
+        pictures=[picture, picture],
+        figures={"cumulative_loss": figure},
+        scores=scores,
     )
     with RunRecorder(tmp_path, max_steps=100) as recorder:
         recorder.eval_row(row)
     assert tuple(strict_rows(tmp_path)[0]) == EVAL_NAMES
     accumulator = events(tmp_path)
     assert [accumulator.Scalars(f"eval_per_class/{name}")[0].value for name in row.per_class] == [0.5, 0.25]
-    assert sorted(accumulator.Tags()["images"]) == ["eval/pictures/0", "eval/pictures/1"]
+    images = ["eval/figures/cumulative_loss", "eval/pictures/0", "eval/pictures/1"]
+    assert sorted(accumulator.Tags()["images"]) == images
+    (image,) = accumulator.Images("eval/figures/cumulative_loss")
+    assert (image.step, image.height, image.width) == (7, 5, 7)
     (image,) = accumulator.Images("eval/pictures/1")
     assert (image.step, image.height, image.width) == (7, 4, 6)
     (histogram,) = accumulator.Histograms("eval/scores")
@@ -185,6 +298,7 @@ def test_processes_other_than_the_main_one_write_nothing(tmp_path: Path, capsys:
         recorder.eval_row(eval_row(1))
         recorder.note("note")
         recorder.warn("warning")
+        recorder.warning_row(WarningRow(step=1, name="prior", text="warning"))
         with recorder.progress("evaluating", 3) as advance:
             advance(1)
     assert not run.exists()

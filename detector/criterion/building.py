@@ -1,0 +1,78 @@
+"""The criterion that a configuration describes."""
+
+from detector.config import ClsLossConfig, LossConfig
+from detector.criterion.class_loss import ClassLoss
+from detector.criterion.class_losses import (
+    focal_star_class_loss,
+    quality_focal_class_loss,
+    sigmoid_ce_class_loss,
+    sigmoid_focal_class_loss,
+    softmax_ce_class_loss,
+    softmax_focal_class_loss,
+    varifocal_class_loss,
+)
+from detector.criterion.criterion import Criterion
+from detector.errors import UserError
+
+
+def build_criterion(config: LossConfig, num_classes: int) -> Criterion:
+    """Return the criterion that a configuration describes.
+
+    Args:
+        config: ``loss`` of the configuration.
+        num_classes: K, real classes without background.
+
+    Raises:
+        UserError: if ``loss.cls.alpha`` is a list that does not fit the classes.
+    """
+    return Criterion(
+        class_loss=build_class_loss(config.cls, num_classes),
+        box_loss=config.box.name,
+        box_beta=config.box.beta,
+        box_weight=config.box.weight,
+    )
+
+
+def build_class_loss(config: ClsLossConfig, num_classes: int) -> ClassLoss:
+    """Return the class loss that a configuration describes; see :func:`build_criterion`."""
+    gamma = config.gamma
+    match config.name:
+        case "sigmoid_focal":
+            return sigmoid_focal_class_loss(alpha=_alpha(config, num_classes), gamma=gamma)
+        case "sigmoid_ce":
+            return sigmoid_ce_class_loss(alpha=_alpha(config, num_classes))
+        case "focal_star":
+            return focal_star_class_loss(alpha=_alpha(config, num_classes), gamma=gamma, beta=config.beta)
+        case "quality_focal":
+            return quality_focal_class_loss(gamma=gamma)
+        case "varifocal":
+            assert not isinstance(config.alpha, tuple)  # the schema has refused that
+            return varifocal_class_loss(alpha=config.alpha, gamma=gamma)
+        case "ohem":
+            return sigmoid_ce_class_loss(negatives_per_positive=config.negatives_per_positive)
+        case "softmax_ce":
+            return softmax_ce_class_loss(weights=_weights(config, num_classes))
+        case "softmax_focal":
+            return softmax_focal_class_loss(weights=_weights(config, num_classes), gamma=gamma)
+
+
+def _alpha(config: ClsLossConfig, num_classes: int) -> float | tuple[float, ...] | None:
+    """Return alpha of a sigmoid loss."""
+    if isinstance(config.alpha, tuple) and len(config.alpha) != num_classes:
+        raise UserError(
+            f"loss.cls.alpha: a list of {len(config.alpha)}, but the data has {num_classes} classes; "
+            f"{config.name} takes one number for all, or one for each class"
+        )
+    return config.alpha
+
+
+def _weights(config: ClsLossConfig, num_classes: int) -> tuple[float, ...] | None:
+    """Return the K + 1 weights of a softmax loss; one alpha is the pair alpha for objects, 1 - alpha for background."""
+    if isinstance(config.alpha, float):
+        return (*[config.alpha] * num_classes, 1 - config.alpha)
+    if config.alpha is not None and len(config.alpha) != num_classes + 1:
+        raise UserError(
+            f"loss.cls.alpha: a list of {len(config.alpha)}, but the data has {num_classes} classes; {config.name} "
+            f"takes one number for all objects, or {num_classes + 1}: one for each class and, last, one for background"
+        )
+    return config.alpha
