@@ -1,9 +1,9 @@
 """Checks and measurements on a GPU, and a Markdown page with their results; see gpu_check.sh.
 
 Parts: the tests marked `gpu`; 50 steps of R50 at 16 x 3 x 800 x 1344 in bf16 through the train command, from JPEG
-files; one step of ours against torchvision's (benchmark_step.py); an evaluation in which every image has detections; a
-deterministic run that is resumed. Each has a process of its own and a time limit. A part that fails is reported and
-the others go on; the exit code is then 1.
+files; one step of ours against torchvision's (benchmark_step.py); the telemetry's cost (benchmark_telemetry.py); an
+evaluation in which every image has detections; a deterministic run that is resumed. Each has a process of its own and a
+time limit. A part that fails is reported and the others go on; the exit code is then 1.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from detector.engine.device import describe_device
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 
-LIMITS: Final = {"data": 30, "tests": 170, "train": 120, "step": 90, "evaluation": 60, "resume": 90}
+LIMITS: Final = {"data": 30, "tests": 170, "train": 120, "step": 90, "telemetry": 60, "evaluation": 60, "resume": 90}
 """Seconds that a part may take."""
 
 TIME_LIMIT: Final = 570

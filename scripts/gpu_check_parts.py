@@ -144,6 +144,26 @@ def part_step(work: Path, sizes: Sizes) -> dict[str, Any]:
     }
 
 
+def part_telemetry(work: Path, sizes: Sizes) -> dict[str, Any]:
+    height, width = sizes.padded_size
+    command = [sys.executable, str(ROOT / "scripts/benchmark_telemetry.py"), "--device", sizes.device]
+    command += ["--batch", str(sizes.batch_size), "--size", str(height), str(width)]
+    if sizes.device == "cuda":
+        command += ["--cases", "r50", "--repeats", "15", "--warmup", "5"]
+    else:
+        command += ["--cases", "demo", "--repeats", "2", "--warmup", "1"]
+    code = subprocess.run([*command, "--json", str(work / "telemetry_cost.json")], cwd=ROOT, check=False).returncode
+    (figures,) = json.loads((work / "telemetry_cost.json").read_text(encoding="utf-8")).values()
+    if code and sizes.device == "cuda":  # tiny sizes on a busy CPU say nothing of the cost
+        raise SystemExit(f"the telemetry costs {100 * figures['cost']:.2f} %, more than its limit")
+    return {
+        "cost at log_every = 20": figures["cost"],
+        "bare step, seconds": figures["bare"],
+        "log step, seconds": figures["log_step"],
+        "copy and writing, seconds": figures["copy_and_write"],
+    }
+
+
 def part_evaluation(work: Path, sizes: Sizes) -> dict[str, Any]:
     overrides = (f"device={sizes.device}", f"precision={sizes.precision}", "eval.score_thresh=0.0")
     result = evaluate_checkpoint(work / "run/checkpoints/last.pt", overrides=overrides)
@@ -181,6 +201,7 @@ PARTS: Final[dict[str, Callable[[Path, Sizes], dict[str, Any]]]] = {
     "tests": part_tests,
     "train": part_train,
     "step": part_step,
+    "telemetry": part_telemetry,
     "evaluation": part_evaluation,
     "resume": part_resume,
 }

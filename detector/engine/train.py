@@ -1,5 +1,6 @@
 """The train loop."""
 
+import gc
 import itertools
 import shlex
 from collections.abc import Sequence
@@ -61,6 +62,9 @@ def train(
             discard_unstarted_run(run.output_dir)
         raise
     finally:
+        # What draws figures leaves exceptions whose tracebacks hold the frame of the loop. Without them the loader's
+        # workers end with `run`; collected together with it they would not: they ignore signals, and wait for a word.
+        gc.collect()
         run.processes.close()
 
 

@@ -3,7 +3,6 @@
 A grid can be interrupted at any moment: what is finished is not trained again, what has begun is continued.
 """
 
-import gc
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -91,7 +90,6 @@ def _train_unless_done(run: PlannedRun, header: str) -> None:
         train(run.config, run.loaded.origins, notes=run.loaded.notes, resume="auto")
     except DivergedError as error:
         write_atomically(run.folder / DIVERGED, [f"{error}\n"])
-    gc.collect()  # a run holds cycles: its loader processes and memory would stay for runs to come
     result = read_run(run)
     if result is None:
         raise RuntimeError(f"{run.folder}: the run came to its end without an evaluation of its last step")

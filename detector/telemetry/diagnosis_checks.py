@@ -1,5 +1,6 @@
 """The checks of a diagnosis: each looks at the history of a run and returns one finding in words, or nothing."""
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,15 @@ from detector.telemetry.diagnosis_history import FIRST_ROWS, LATEST_ROWS, STUCK_
 ROWS_IN_A_ROW: Final = 5
 """Length of a streak that is no accident of some batches."""
 
+MIN_PATIENCE: Final = 100
+"""Steps after the warm-up before which no run has to have learnt anything: a short try is left in peace."""
+
 MAX_PATIENCE: Final = 1000
 """Steps after the warm-up by which a run of any length must have begun to learn: RetinaNet on COCO has doubled the
 foreground's probability a few hundred steps after its warm-up of 1000."""
 
 PATIENCE_SHARE: Final = 1 / 20
-"""Share of a short run that is waited for instead."""
+"""Share of the run that is waited for in between."""
 
 NORMALIZER_SHARE: Final = 0.5
 """A normaliser above this share of all anchors counts anchors, not objects."""
@@ -41,8 +45,14 @@ MIN_GT_FOR_CLASS: Final = 20
 million."""
 
 FALLEN: Final = 0.95
-"""Share of its start that the loss must have come below. It falls by a third in the first hundreds of steps of every
-healthy run; medians of 10 and 20 rows with a noise of 15 % a row differ by 7 % at random."""
+"""Share of its start that the loss must have come below, where its noise from row to row is small."""
+
+HEALTHY_SHARE: Final = 0.65
+"""Share of its start that the loss comes to in the first hundreds of steps of a healthy run, or below."""
+
+NOISE_FACTOR: Final = 3 * 1.25 * math.sqrt(1 / FIRST_ROWS + 1 / LATEST_ROWS)
+"""Three standard errors of the two medians' ratio, per unit of the rows' relative noise (a median's is 1.25 times a
+mean's): a healthy loss must not seem to stay by chance. Decides from a noise of 20 % on."""
 
 LEARNT_P_FOREGROUND: Final = 0.2
 """Above this mean probability the network has learnt to see objects: where the loss stays the same then, the first rows
@@ -74,7 +84,7 @@ class Finding:
 
 def patience(facts: RunFacts) -> int:
     """Return the steps after the warm-up that a run is given to begin to learn."""
-    return min(MAX_PATIENCE, max(facts.warmup_steps, int(facts.max_steps * PATIENCE_SHARE)))
+    return min(MAX_PATIENCE, max(MIN_PATIENCE, facts.warmup_steps, int(facts.max_steps * PATIENCE_SHARE)))
 
 
 def normalizer_counts_anchors(history: History) -> Finding | None:
@@ -153,7 +163,7 @@ def class_is_unmatched(history: History) -> Finding | None:
     labels = is_unmatched.nonzero()[0].tolist()
     if not labels:
         return None
-    names = [f"{history.facts.class_names[label]!r} ({history.class_num_gt[label]} boxes)" for label in labels]
+    names = [f"{history.facts.class_names[label]!r} ({history.class_num_gt[label]} boxes seen)" for label in labels]
     return Finding(
         "class",
         f"no anchor has been assigned to {_join(names)}: {'these classes' if labels[1:] else 'the class'} cannot be "
@@ -185,8 +195,9 @@ def loss_is_constant(history: History) -> Finding | None:
         return None
     first, latest = statistics.median(history.first_losses), statistics.median(history.latest_losses)
     p_foreground = _median(row.p_foreground for row in history.latest)
+    limit = max(FALLEN, HEALTHY_SHARE + NOISE_FACTOR * _noise(history.latest_losses))
     # With a high prior a high probability is no merit.
-    if latest <= FALLEN * first or p_foreground >= max(LEARNT_P_FOREGROUND, STUCK_FACTOR * facts.initial_p):
+    if latest <= limit * first or p_foreground >= max(LEARNT_P_FOREGROUND, STUCK_FACTOR * facts.initial_p):
         return None
     lr = history.latest[-1].lr
     if latest > RISEN * first:
@@ -215,10 +226,16 @@ def _is_long(history: History, num_rows: int, num_steps: int) -> bool:
     return num_rows >= ROWS_IN_A_ROW and num_steps >= patience(history.facts)
 
 
+def _noise(losses: Iterable[float]) -> float:
+    """Return the relative standard deviation of losses, from their quartiles: single odd batches do not count."""
+    low, middle, high = statistics.quantiles(losses, n=4)
+    return (high - low) / (1.35 * middle) if middle > 0 else 0.0
+
+
 def _median(values: Iterable[float]) -> float:
-    """Return the median of the values that are numbers; NaN without any."""
-    numbers = [value for value in values if value == value]
-    return statistics.median(numbers) if numbers else float("nan")
+    """Return the median of the finite values; NaN without any."""
+    numbers = [value for value in values if math.isfinite(value)]
+    return statistics.median(numbers) if numbers else math.nan
 
 
 def _join(things: Sequence[object]) -> str:

@@ -198,6 +198,30 @@ def test_wild_logits_of_ignored_anchors_change_nothing(config: ClsLossConfig, va
     assert_close(astuple(details[0]), astuple(details[1]), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("name", [name for name in CLASS_LOSSES if name.startswith("softmax")])
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan")])
+def test_with_softmax_logits_of_ignored_anchors_may_even_be_infinite(name: str, value: float) -> None:
+    outputs, targets, anchors = make_case(NUM_CLASSES + 1)
+    criterion = build(CLASS_LOSSES[name])
+    ignored = (targets.target_labels == IGNORE).split(ANCHORS_PER_LEVEL, dim=1)
+    wild = HeadOutputs(
+        tuple(
+            torch.where(mask.unsqueeze(-1), value, logits.detach()).requires_grad_()
+            for mask, logits in zip(ignored, outputs.cls_logits, strict=True)
+        ),
+        outputs.bbox_deltas,
+    )
+    losses, expected = criterion(wild, targets, anchors, 5.0), criterion(outputs, targets, anchors, 5.0)
+    assert_close(astuple(losses.detach()), astuple(expected.detach()), rtol=0, atol=0)
+    losses.loss_cls.backward()
+    for mask, leaf in zip(ignored, wild.cls_logits, strict=True):
+        assert leaf.grad is not None
+        assert leaf.grad.isfinite().all()
+        assert torch.count_nonzero(leaf.grad[mask]) == 0
+    detail = criterion.detail(wild, targets, anchors, 5.0, *make_ground_truth(), num_classes=NUM_CLASSES)
+    assert all(value.isfinite().all() for value in astuple(detail))
+
+
 @every_class_loss
 def test_the_class_loss_sends_no_gradient_into_the_boxes(config: ClsLossConfig) -> None:
     outputs, targets, anchors = make_case(num_logits(config))

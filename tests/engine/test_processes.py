@@ -15,7 +15,8 @@ from tests.engine.tiny import make_dataset, read_rows, write_config
 
 ROOT = Path(__file__).parents[2]
 LOSSES = ("loss", "loss_cls", "loss_box", "loss_cls_fg", "loss_cls_bg")
-COUNTS = ("num_foreground", "num_background", "num_ignored")
+COUNTS = ("num_foreground", "num_background", "num_ignored", "num_gt", "num_unmatched_gt", "class_num_gt")
+SPLIT = ("level_", "class_", "p_", "normalizer")
 
 
 def torchrun(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -50,7 +51,7 @@ def test_two_processes_log_the_losses_and_the_ap_of_one(recipe: Path, tmp_path: 
     assert [row["step"] for row in two] == [1, 2, 3, 4, 5, 6]
     for row, other in zip(one, two, strict=True):
         assert {key: other[key] for key in COUNTS} == {key: row[key] for key in COUNTS}
-        for key in (*LOSSES, "grad_norm", "lr"):
+        for key in (*LOSSES, "grad_norm", "lr", *(name for name in row if name.startswith(SPLIT))):
             assert other[key] == pytest.approx(row[key], rel=2e-4), (row["step"], key)
     (score,), (other_score,) = (read_rows(tmp_path / name, "eval") for name in ("one", "two"))
     for key in LOSSES:

@@ -1,6 +1,7 @@
 """Training a grid: what is trained, what is not trained again, and how an interrupted grid goes on."""
 
 import json
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from detector.cli.loss_lab import main
+from detector.cli.train import main as train_main
 from detector.config import Config
 from detector.errors import DivergedError, StoppedEarly
 from tests.engine.tiny import make_dataset, read_rows, without_times, write_config
@@ -159,8 +161,6 @@ def test_several_processes_are_refused(
 def test_a_real_grid_trains_what_the_train_command_trains(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from detector.cli.train import main as train_main
-
     grid = tmp_path / "grid"
     line = [
         "ablate",
@@ -175,6 +175,7 @@ def test_a_real_grid_trains_what_the_train_command_trains(
         "ohem_1to3",
     ]
     assert main([*line, "--seeds", "0", "1"]) == 0
+    assert multiprocessing.active_children() == []  # the loaders' workers of a run end with it
     printed = capsys.readouterr().out
     assert "step 2/2 eval" in printed  # the normal lines of a training
     for name in ("ohem_1to3/seed-0", "ohem_1to3/seed-1", "fl_g2_a.25/seed-0", "fl_g2_a.25/seed-1"):
