@@ -26,7 +26,7 @@ from detector.engine.state import TrainState
 from detector.engine.step import Stepper
 from detector.models import RetinaNet, build_model
 from detector.structures import Batch, HeadOutputs
-from tests.criterion.cases import CLASS_LOSSES, num_logits
+from tests.criterion.cases import CLASS_LOSSES, every_class_loss, num_logits
 from tests.helpers import random_boxes
 
 META = torch.device("meta")
@@ -37,8 +37,6 @@ WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "uni
 
 
 NORMALIZERS = {mode: LossNormalizer(mode) for mode in ("batch", "image")}
-
-every_class_loss = pytest.mark.parametrize("config", CLASS_LOSSES.values(), ids=CLASS_LOSSES.keys())
 
 
 class Watch(TorchDispatchMode):

@@ -1,4 +1,7 @@
-"""The box loss of every anchor, by name. Letters: N images, R anchors."""
+"""The box loss of every anchor, by name.
+
+Letters: N images, R anchors.
+"""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""The class losses to choose from, each as a :class:`~detector.criterion.ClassLoss`.
+"""The class losses to choose from, as the criterion sees them.
 
 Letters: K classes. ``alpha`` is one number, K numbers, or None.
 """

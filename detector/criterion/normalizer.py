@@ -1,4 +1,7 @@
-"""What the losses are divided by. Letters: N images."""
+"""What the losses are divided by.
+
+Letters: N images.
+"""
 
 from typing import Literal
 

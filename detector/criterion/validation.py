@@ -1,4 +1,7 @@
-"""Losses and split of a whole validation set. Letters: N images, M ground truths, L levels, K classes."""
+"""Losses and split of a whole validation set.
+
+Letters: N images, M ground truths, L levels, K classes.
+"""
 
 from typing import Any
 

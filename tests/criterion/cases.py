@@ -4,12 +4,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from detector.assign import assign_anchors
 from detector.config import ClsLossConfig
-from detector.criterion import NormalizerMode
+from detector.criterion import Criterion, NormalizerMode, build_class_loss
 from detector.structures import BACKGROUND, AnchorTargets, HeadOutputs
 from tests.helpers import random_boxes
 
@@ -38,6 +39,19 @@ CLASS_LOSSES = {
     "softmax_focal per class": ClsLossConfig(name="softmax_focal", alpha=(0.2, 3.0, 1.0, 0.5), gamma=1.0),
 }
 """Every class loss of the configuration, in every form of its alpha."""
+
+every_class_loss = pytest.mark.parametrize("config", CLASS_LOSSES.values(), ids=CLASS_LOSSES.keys())
+
+EXACT: dict[str, Any] = {"rtol": 1e-6, "atol": 1e-12}
+"""The outputs are float64; boxes, and so the quality, float32."""
+
+
+def build(config: ClsLossConfig) -> Criterion:
+    return Criterion(class_loss=build_class_loss(config, NUM_CLASSES))
+
+
+def f64(values: Any) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def num_logits(config: ClsLossConfig) -> int:

@@ -158,6 +158,7 @@ def test_several_processes_are_refused(
     assert train.trained == []
 
 
+@pytest.mark.slow
 def test_a_real_grid_trains_what_the_train_command_trains(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
