@@ -104,16 +104,22 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument(
+        "--clock", default="wall", choices=["wall", "cpu"], help="cpu: processor time, for a busy machine without GPU"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file too")
     args = parser.parse_args()
     device = resolve_device(args.device)
-    print(f"{describe_device(device)}; torch {torch.__version__}; log_every = {LOG_EVERY}")
+    if args.clock == "cpu" and device.type != "cpu":
+        parser.error("--clock cpu does not see what a GPU does")
+    clock = time.process_time if args.clock == "cpu" else time.perf_counter
+    print(f"{describe_device(device)}; torch {torch.__version__}; log_every = {LOG_EVERY}; {args.clock} time")
     figures = {}
     for name in args.cases:
         with tempfile.TemporaryDirectory() as folder:
             case = _make_case(name, args.batch, args.size, device, Path(folder))
             with case.recorder:
-                figures[name] = _measure(case, args.warmup, args.repeats, device)
+                figures[name] = _measure(case, args.warmup, args.repeats, device, clock)
         print(_describe(name, case.batch, figures[name]))
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -165,7 +171,9 @@ def _make_batch(num_images: int, size: tuple[int, int], num_classes: int) -> Bat
     )
 
 
-def _measure(case: Case, warmup: int, repeats: int, device: torch.device) -> dict[str, float]:
+def _measure(
+    case: Case, warmup: int, repeats: int, device: torch.device, clock: Callable[[], float]
+) -> dict[str, float]:
     """Return median seconds of each kind of step, and the cost with its quartiles over the rounds."""
     kinds: list[Callable[[], None]] = [case.bare, case.every_step, case.log_step]
     rounds: list[dict[str, float]] = []
@@ -173,23 +181,23 @@ def _measure(case: Case, warmup: int, repeats: int, device: torch.device) -> dic
         seconds = {}
         # Another one goes first in every round, so that none always follows the same.
         for kind in itertools.islice(itertools.cycle(kinds), round_idx % 3, round_idx % 3 + 3):
-            seconds[kind.__name__] = _timed(kind, device)
+            seconds[kind.__name__] = _timed(kind, device, clock)
         if round_idx >= warmup:
             rounds.append(seconds)
     last = case.stepper([case.batch], detail=True).totals
-    logging = [_timed(lambda: case.log(last), device) for _ in range(repeats)]
+    logging = [_timed(lambda: case.log(last), device, clock) for _ in range(repeats)]
     costs = [((LOG_EVERY - 1) * one["every_step"] + one["log_step"]) / (LOG_EVERY * one["bare"]) - 1 for one in rounds]
     low, middle, high = statistics.quantiles(costs, n=4)
     figures = {name: statistics.median(one[name] for one in rounds) for name in ("bare", "every_step", "log_step")}
     return figures | {"copy_and_write": statistics.median(logging), "cost": middle, "low": low, "high": high}
 
 
-def _timed(function: Callable[[], Any], device: torch.device) -> float:
+def _timed(function: Callable[[], Any], device: torch.device, clock: Callable[[], float]) -> float:
     _synchronize(device)
-    start = time.perf_counter()
+    start = clock()
     function()
     _synchronize(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def _synchronize(device: torch.device) -> None:

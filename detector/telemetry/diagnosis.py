@@ -75,6 +75,7 @@ def build_diagnosis(
             max_steps=max_steps,
             warmup_steps=warmup_steps,
             initial_p=head.prior / (1 if head.activation == "sigmoid" else len(class_names)),
+            score_thresh=config.eval.score_thresh,
             cls_loss=config.loss.cls.name,
             class_names=tuple(class_names),
             levels=levels,

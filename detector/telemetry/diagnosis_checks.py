@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from detector.telemetry.diagnosis_history import FIRST_ROWS, LATEST_ROWS, STUCK_FACTOR, History, RunFacts
+from detector.telemetry.diagnosis_history import FIRST_ROWS, LATEST_ROWS, STUCK_FACTOR, History, RunFacts, is_apart
 
 ROWS_IN_A_ROW: Final = 5
 """Length of a streak that is no accident of some batches."""
@@ -125,12 +125,21 @@ def foreground_is_stuck(history: History) -> Finding | None:
     row, streak = history.latest[-1], history.stuck
     if not _is_long(history, streak.num_rows, row.step - streak.first_step):
         return None
+    if is_apart(row):
+        cause = (
+            f"background has less, {row.p_background:.3g}, but below eval.score_thresh = "
+            f"{history.facts.score_thresh:g} nothing is detected. Give the objects more weight: a higher loss.cls.alpha"
+        )
+    else:
+        cause = (
+            f"background has {row.p_background:.3g}: the network does not tell objects from background yet. Look "
+            "whether the boxes lie on the objects (TensorBoard's pictures), and try another optimizer.lr (now "
+            f"{row.lr:.2g})"
+        )
     return Finding(
         "foreground_p",
         f"the mean probability of the foreground is {row.p_foreground:.3g} at step {row.step}; the prior put it at "
-        f"{history.facts.initial_p:.3g}, and background has {row.p_background:.3g}: the network does not tell objects "
-        f"from background yet. Look whether the boxes lie on the objects (TensorBoard's pictures), and try another "
-        f"optimizer.lr (now {row.lr:.2g})",
+        f"{history.facts.initial_p:.3g}, and {cause}",
     )
 
 

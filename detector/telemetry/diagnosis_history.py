@@ -32,8 +32,7 @@ STUCK_FACTOR: Final = 1.5
 cent."""
 
 APART_FACTOR: Final = 2.0
-"""From this factor over the background's probability on, the network tells objects from background, wherever both
-lie."""
+"""From this factor over the background's probability on, the network tells objects from background."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +62,7 @@ class RunFacts:
         warmup_steps: steps over which the learning rate rises.
         initial_p: probability of every class that the prior gives before the first step.
         cls_loss: ``loss.cls.name``.
+        score_thresh: detections below it are dropped.
         class_names: by label.
         levels: finest first.
         image_side: shorter side of the images in pixels, the largest that occurs.
@@ -73,6 +73,7 @@ class RunFacts:
     warmup_steps: int
     initial_p: float
     cls_loss: str
+    score_thresh: float
     class_names: tuple[str, ...]
     levels: tuple[AnchorLevel, ...]
     image_side: float
@@ -152,7 +153,7 @@ class History:
                 self.first_losses.append(loss)
         if row.step > self.facts.warmup_steps:
             self.drowned.update(row.step, _is_drowned(row))
-            self.stuck.update(row.step, _is_stuck(row, self.facts.initial_p))
+            self.stuck.update(row.step, _is_stuck(row, self.facts))
         if math.isfinite(row.num_gt):
             self.num_gt += int(row.num_gt)
             self.num_unmatched_gt += int(row.num_unmatched_gt)
@@ -178,11 +179,17 @@ def _is_drowned(row: TrainRow) -> bool | None:
     return row.fg_share < DROWNED_FG_SHARE and not row.p_foreground >= SURE_P_FOREGROUND
 
 
-def _is_stuck(row: TrainRow, initial_p: float) -> bool | None:
+def is_apart(row: TrainRow) -> bool:
+    """Return whether foreground is told from background, wherever both lie."""
+    return row.p_foreground >= APART_FACTOR * row.p_background
+
+
+def _is_stuck(row: TrainRow, facts: RunFacts) -> bool | None:
     if not math.isfinite(row.p_foreground) or not math.isfinite(row.p_background):
         return None
-    is_apart = row.p_foreground >= APART_FACTOR * row.p_background
-    return row.p_foreground <= STUCK_FACTOR * initial_p and not is_apart
+    # Apart from the background but below the threshold is of no use either: nothing is detected.
+    is_useful = is_apart(row) and row.p_foreground >= facts.score_thresh
+    return row.p_foreground <= STUCK_FACTOR * facts.initial_p and not is_useful
 
 
 def _add(totals: npt.NDArray[np.int64], counts: Sequence[float]) -> None:

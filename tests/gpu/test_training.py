@@ -130,7 +130,7 @@ def test_a_step_never_makes_the_host_wait(tmp_path: Path, options: tuple[str, ..
         for step in range(5):
             if step == 3:  # what is made once is there: anchors of the shape, the scaler, the state of AdamW
                 torch.cuda.set_sync_debug_mode("error")
-            result = run.stepper([batch.to(CUDA) for batch in host_batches])
+            result = run.stepper([batch.to(CUDA) for batch in host_batches], detail=step in (2, 4))
             run.state.step += 1
     torch.cuda.set_sync_debug_mode("default")
     assert math.isfinite(result.totals.to_host()["loss"])

@@ -30,7 +30,7 @@ def run(tmp_path: Path) -> PlannedRun:
         ((0.5, 0.5), (0.25, 0.5), "tie"),
         ((0.5, 0.5), (0.5, 0.5), "tie"),
         # Three seeds: the range is the largest minus the smallest, not the last minus the first.
-        ((0.25, 0.75, 0.5), (0.375, 0.375, 0.375), "tie"),
+        ((0.375, 0.75, 0.375), (0.375, 0.375, 0.375), "tie"),
         ((0.5,), (0.375, 0.375), "one seed"),
         ((0.5, 0.5), (0.375,), "one seed"),
         ((0.5, 0.5), (), "missing"),
