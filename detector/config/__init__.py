@@ -6,7 +6,15 @@ Nothing here imports torch, so ``--help`` and configuration errors answer at onc
 
 from detector.config.base import Section
 from detector.config.data import DataConfig, SplitConfig
-from detector.config.model import AnchorConfig, AssignConfig, BackboneConfig, FpnConfig, HeadConfig, ModelConfig
+from detector.config.model import (
+    FINEST_LEVEL,
+    AnchorConfig,
+    AssignConfig,
+    BackboneConfig,
+    FpnConfig,
+    HeadConfig,
+    ModelConfig,
+)
 from detector.config.root import CheckpointConfig, Config, EvalConfig
 from detector.config.training import (
     BoxLossConfig,
@@ -18,6 +26,7 @@ from detector.config.training import (
 )
 
 __all__ = [
+    "FINEST_LEVEL",
     "AnchorConfig",
     "AssignConfig",
     "BackboneConfig",

@@ -6,8 +6,11 @@ from pydantic import Field, model_validator
 
 from detector.config.base import Auto, Fraction, OpenFraction, PositiveFloat, Section
 
+FINEST_LEVEL = 3
+"""The finest pyramid level is P3 ..."""
+
 NUM_LEVELS = 5
-"""P3 ... P7."""
+"""... and the coarsest P7."""
 
 
 class BackboneConfig(Section):

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 _NUM_SCALARS = 5
-"""The losses of :class:`Losses` that are one number."""
+"""Fields of :class:`Losses` that are one number."""
+
+_NUM_PER_LEVEL = 5
+"""Numbers of each pyramid level: two losses and three counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Losses:
     @classmethod
     def from_stack(cls, stacked: Tensor) -> "Losses":
         """Return the losses that :meth:`stack` made one tensor of; in float64, counts in int64."""
-        num_levels = (len(stacked) - _NUM_SCALARS) // _NUM_SCALARS
+        num_levels = (len(stacked) - _NUM_SCALARS) // _NUM_PER_LEVEL
         scalars, level_fg, level_bg, counts = stacked.split([_NUM_SCALARS, num_levels, num_levels, 3 * num_levels])
         total, loss_cls, loss_box, fg, bg = scalars.unbind()
         return cls(total, loss_cls, loss_box, fg, bg, level_fg, level_bg, counts.view(3, num_levels).long())

@@ -1,5 +1,7 @@
 """What a run is about to do, in a few lines before it starts."""
 
+from typing import Final
+
 from detector.config import Config
 from detector.data.dataset import CocoDataset
 from detector.data.samplers import split_batch
@@ -8,6 +10,9 @@ from detector.engine.processes import Processes
 from detector.engine.schedule import Schedule
 from detector.engine.state import TrainState
 from detector.models.build import resolve_backbone
+
+ALPHA_OF_PAPER: Final = {"sigmoid_ce": 0.75, "varifocal": 0.75}
+"""Best alpha of losses that the focal loss's 0.25 does not suit (Lin et al. 2017, Tab. 1a; Zhang et al. 2021)."""
 
 
 def format_report(
@@ -46,13 +51,18 @@ def backbone_warning(config: Config) -> str | None:
 
 
 def effect_notes(config: Config) -> list[str]:
-    """Return a line for every parameter of a loss that was changed but that the chosen loss does not read."""
+    """Return a line for every parameter of a loss that was changed but not read, and for an alpha of another loss."""
     cls, box = config.loss.cls, config.loss.box
     notes = [
         f"loss.cls.{key} = {_show(getattr(cls, key))} has no effect: loss.cls.name = {cls.name} does not read it"
         for key, field in type(cls).model_fields.items()
         if key != "name" and key not in cls.acting_keys and getattr(cls, key) != field.default
     ]
+    if cls.name in ALPHA_OF_PAPER and cls.alpha == type(cls).model_fields["alpha"].default:
+        notes.append(
+            f"loss.cls.alpha = {_show(cls.alpha)} is the focal loss's for gamma = 2; with {cls.name} the papers have "
+            f"{ALPHA_OF_PAPER[cls.name]:g}"
+        )
     if box.name != "smooth_l1" and box.beta != type(box).model_fields["beta"].default:
         notes.append(f"loss.box.beta = {box.beta:g} has no effect: loss.box.name = {box.name} does not read it")
     return notes

@@ -57,7 +57,6 @@ class Run:
         diagnosis: what the rows say is wrong.
         device: where it runs.
         processes: who shares it.
-        is_initialised: whether the weights come from another run's checkpoint.
     """
 
     config: Config
@@ -74,7 +73,6 @@ class Run:
     diagnosis: Diagnosis
     device: torch.device
     processes: Processes
-    is_initialised: bool
 
     @property
     def steps_per_epoch(self) -> float:
@@ -154,11 +152,10 @@ def build_run(
             train.categories.names,
             max_steps=schedule.max_steps,
             warmup_steps=schedule.warmup_steps,
-            is_initialised=init_from is not None,
+            is_initialised=state.is_initialised,
         ),
         device=device,
         processes=processes,
-        is_initialised=init_from is not None,
     )
     if processes.is_main:
         run.diagnosis.replay(read_rows(output_dir / METRICS_FILE))
@@ -253,6 +250,7 @@ def _build_state(
         normalizer=LossNormalizer(config.loss.normalizer),
         ema=None if config.ema.decay is None else WeightAverage(model, config.ema.decay),
         scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
+        is_initialised=init_from is not None,
     )
     if content is not None:
         state.load_checkpoint(content[1], content[0], train.categories)

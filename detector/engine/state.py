@@ -27,6 +27,7 @@ class TrainState:
         step: optimiser steps done.
         best_ap: highest AP so far; None before the first evaluation.
         best_step: where it was.
+        is_initialised: whether the run began with the weights of another one.
     """
 
     model: RetinaNet
@@ -37,6 +38,7 @@ class TrainState:
     step: int = 0
     best_ap: float | None = None
     best_step: int = 0
+    is_initialised: bool = False
 
     @property
     def model_for_evaluation(self) -> nn.Module:
@@ -62,6 +64,7 @@ class TrainState:
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
             "normalizer": self.normalizer.state_dict(),
             "best": {"ap": self.best_ap, "step": self.best_step},
+            "is_initialised": self.is_initialised,
             "torch_version": str(torch.__version__),
         }
 
@@ -93,6 +96,7 @@ class TrainState:
         self.normalizer.load_state_dict(content["normalizer"])
         self.step = content["step"]
         self.best_ap, self.best_step = content["best"]["ap"], content["best"]["step"]
+        self.is_initialised = content.get("is_initialised", False)  # older checkpoints lack it
 
 
 def _load_optimizer(optimizer: Optimizer, saved: dict[str, Any], source: str) -> None:

@@ -84,7 +84,7 @@ def train_loop(run: Run) -> None:
             lr = float(scheduler.get_last_lr()[0])
             device_batches = [batch.to(run.device) for batch in host_batches]
             must_log = is_due(step, config.log_every, last_step)
-            if step == 1 and not run.is_initialised:
+            if step == 1 and not state.is_initialised:
                 _check_prior(run)
                 expected = run.stepper.expected_first_loss(device_batches, prior=config.model.head.prior)
             result = run.stepper(device_batches, detail=must_log)
@@ -94,7 +94,7 @@ def train_loop(run: Run) -> None:
             recorder.step_done(step)
             if result.message is not None:
                 recorder.warn(result.message)
-            if step == 1 and not run.is_initialised:
+            if step == 1 and not state.is_initialised:
                 _check_first_loss(run, expected, result.totals)
 
             # Log

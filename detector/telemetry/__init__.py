@@ -5,7 +5,7 @@ from detector.telemetry.diagnosis import Diagnosis
 from detector.telemetry.diagnosis_checks import Finding
 from detector.telemetry.recorder import METRICS_FILE, RunRecorder
 from detector.telemetry.rows import EvalRow, TrainRow, WarningRow
-from detector.telemetry.split_stats import StepTotals
+from detector.telemetry.step_totals import StepTotals
 
 __all__ = [
     "METRICS_FILE",

@@ -8,11 +8,10 @@ cost no time of the device.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from detector.config import Config
+from detector.config import FINEST_LEVEL, Config
 from detector.telemetry.diagnosis_checks import CHECKS, Finding
 from detector.telemetry.diagnosis_history import AnchorLevel, History, RunFacts
 from detector.telemetry.rows import TrainRow
-from detector.telemetry.tensorboard import FINEST_LEVEL
 
 
 class Diagnosis:
@@ -75,7 +74,9 @@ def build_diagnosis(
             max_steps=max_steps,
             warmup_steps=warmup_steps,
             initial_p=head.prior / (1 if head.activation == "sigmoid" else len(class_names)),
+            prior=head.prior,
             score_thresh=config.eval.score_thresh,
+            allow_low_quality_matches=config.assign.allow_low_quality_matches,
             cls_loss=config.loss.cls.name,
             class_names=tuple(class_names),
             levels=levels,

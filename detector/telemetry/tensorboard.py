@@ -7,6 +7,7 @@ import numpy as np
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
+from detector.config import FINEST_LEVEL
 from detector.telemetry.json_values import JsonRow
 from detector.telemetry.rows import CLASS_PREFIX, LEVEL_PREFIX, EvalRow, WarningRow, number_lists, scalars
 
@@ -16,9 +17,6 @@ NUM_SCORE_BINS = 50
 MAX_CLASS_TAGS = 100
 """With more classes there are no tags by class: nobody looks through them, and TensorBoard would be slow. They are in
 ``metrics.jsonl``."""
-
-FINEST_LEVEL = 3
-"""The finest pyramid level is P3."""
 
 
 class EventFiles:

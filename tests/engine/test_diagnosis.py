@@ -92,7 +92,9 @@ def test_cross_entropy_without_a_prior_drowns_in_background(tmp_path: Path, caps
     assert re.search(
         r"background anchors hold 99\.\d % of the class loss since step 2, after the warm-up", texts["background"]
     )
-    assert "sigmoid_ce does not weigh easy anchors down; loss.cls.name=sigmoid_focal does" in texts["background"]
+    assert texts["background"].endswith(
+        "a higher loss.cls.alpha, or loss.cls.name=sigmoid_focal; start with model.head.prior=0.01"
+    )
     assert texts["background"] in printed_warnings(capsys.readouterr().out)
 
 
@@ -173,7 +175,14 @@ def test_weights_of_another_run_are_not_compared_with_the_prior(tmp_path: Path, 
         *tiny_config(tmp_path, *SMALL, *FITTING, *steps(1), f"output_dir={tmp_path}/second"),
         init_from=first / "checkpoints/last.pt",
     )
+    assert run.diagnosis._history.facts.is_initialised
     torch.nn.init.zeros_(run.state.model.cls_subnet.last.bias)
     with run.recorder:
         train_loop(run)
     assert printed_warnings(capsys.readouterr().out) == []
+    # Continued, it is still such a run.
+    resumed = build_run(
+        *tiny_config(tmp_path, *SMALL, *FITTING, *steps(2), f"output_dir={tmp_path}/second"), resume="auto"
+    )
+    resumed.recorder.close()
+    assert resumed.diagnosis._history.facts.is_initialised

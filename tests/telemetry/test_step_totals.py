@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from detector.criterion import ClassDetail, Losses
-from detector.telemetry.split_stats import StepTotals, foreground_share
+from detector.telemetry.step_totals import StepTotals, foreground_share
 
 SCALARS = ("num_gt", "num_unmatched_gt", "normalizer", "grad_norm")
 
