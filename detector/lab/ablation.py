@@ -99,7 +99,7 @@ def _train_unless_done(run: PlannedRun, header: str) -> None:
 
 def _write_report(runs: Sequence[PlannedRun], output: Path, info: GridInfo) -> dict[str, CellResult]:
     results = read_results(runs)
-    write_atomically(output / PAGE, [format_page(results, info)])
+    write_atomically(output / PAGE, [format_page(results, info, picture=PICTURE)])
     write_atomically(output / NUMBERS, [json.dumps(to_json(results, info), indent=1, allow_nan=False), "\n"])
     cells = results.values()
     figure = plot_ablation(

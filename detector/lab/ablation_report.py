@@ -43,9 +43,10 @@ class GridInfo:
     command: str
 
 
-def format_page(results: Results, info: GridInfo) -> str:
-    """Return the page in Markdown; cells that are not trained yet have a ``-``."""
+def format_page(results: Results, info: GridInfo, *, picture: str) -> str:
+    """Return the page in Markdown with ``picture``, a file beside it; cells that are not trained yet have a ``-``."""
     parts = ["# Ablation of the class loss", "\n".join(f"- {line}" for line in summarise(results)), *_table(results)]
+    parts.append(f"![AP of every loss, the mean as a bar and each seed as a dot]({picture})")
     if comparisons := list_comparisons(results):
         parts += [
             "## Differences in AP",

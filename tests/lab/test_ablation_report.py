@@ -31,7 +31,7 @@ def table(page: str) -> dict[tuple[str, str], list[str]]:
 
 
 def test_the_table_has_the_papers_order_its_numbers_and_ours() -> None:
-    rows = table(format_page(TRAINED, INFO))
+    rows = table(format_page(TRAINED, INFO, picture="ablation.png"))
     assert list(rows) == [
         ("1a", "CE, π .5"),
         ("1a", "CE, π .01"),
@@ -53,11 +53,11 @@ def test_the_table_has_the_papers_order_its_numbers_and_ours() -> None:
 
 def test_a_part_of_the_grid_gives_a_part_of_the_table() -> None:
     cells = {cell.name: result(cell.name) for cell in DEFAULT_GRID} | results(ce_pi__01=(0.5,))
-    rows = table(format_page(cells, INFO))
+    rows = table(format_page(cells, INFO, picture="ablation.png"))
     assert rows["1a", "CE, π .01"][3:] == [".500", ".750", ".375", ".302", "1.5 min"]
     assert rows["1b", "FL (γ 5, α .25)"] == ["5", ".25", ".01", "-", "-", "-", ".322", "-"]
     assert list_comparisons(cells) == []
-    assert "against OHEM 1:3: not trained" in format_page(cells, INFO)
+    assert "against OHEM 1:3: not trained" in format_page(cells, INFO, picture="ablation.png")
 
 
 def test_the_summary_says_in_words_what_is_ahead_and_what_ties() -> None:
@@ -93,13 +93,14 @@ def test_ties_are_listed_as_ties() -> None:
         ("ce_a.25", "ce_pi.01"): "behind",
         ("ce_a.75", "ce_pi.01"): "ahead",
     }
-    page = format_page(TRAINED, INFO)
+    page = format_page(TRAINED, INFO, picture="ablation.png")
     assert "| FL (γ 2, α .25) | balanced CE, α .75 | +.0625 | .1250 | tie |" in page
     assert "| balanced CE, α .25 | CE, π .01 | -.1250 | .0000 | behind |" in page
 
 
 def test_the_page_says_how_it_was_made() -> None:
-    page = format_page(TRAINED, INFO)
+    page = format_page(TRAINED, INFO, picture="ablation.png")
+    assert "![AP of every loss, the mean as a bar and each seed as a dot](ablation.png)" in page
     assert "12 of 18 runs: recipe `retina_demo`, 400 steps a run, seeds 0, 1, bf16; 18 min of training" in page
     assert "a CPU, 2 threads; Python 3.12.1, torch 2.15.0, torchvision 0.30.0; detector 1.2, commit 0123456789" in page
     assert "`data.batch_size=4`" in page
