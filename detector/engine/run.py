@@ -147,18 +147,10 @@ def build_run(
         val_dataset=val,
         # Nothing is written or removed before this line: after an error above, the mended command works as it is.
         recorder=_open_recorder(config, state, schedule, processes, train.categories.names, overwrite=overwrite),
-        diagnosis=build_diagnosis(
-            config,
-            train.categories.names,
-            max_steps=schedule.max_steps,
-            warmup_steps=schedule.warmup_steps,
-            is_initialised=state.is_initialised,
-        ),
+        diagnosis=_open_diagnosis(config, state, schedule, processes, train.categories.names),
         device=device,
         processes=processes,
     )
-    if processes.is_main:
-        run.diagnosis.replay(read_rows(output_dir / METRICS_FILE))
     _report(run, [*notes, *schedule_notes, *resume_notes, *init_notes])
     return run
 
@@ -191,6 +183,22 @@ def _open_recorder(
     for path in set_aside:
         recorder.note(f"{path.name}: of the course that this run had after step {state.step}; set aside")
     return recorder
+
+
+def _open_diagnosis(
+    config: Config, state: TrainState, schedule: Schedule, processes: Processes, class_names: Sequence[str]
+) -> Diagnosis:
+    """Return the diagnosis as the run left it; after the recorder, which removes the rows that are written again."""
+    diagnosis = build_diagnosis(
+        config,
+        class_names,
+        max_steps=schedule.max_steps,
+        warmup_steps=schedule.warmup_steps,
+        is_initialised=state.is_initialised,
+    )
+    if processes.is_main:
+        diagnosis.replay(read_rows(Path(config.output_dir) / METRICS_FILE))
+    return diagnosis
 
 
 def _report(run: Run, notes: Sequence[str]) -> None:

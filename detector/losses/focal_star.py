@@ -13,17 +13,8 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from detector.losses.sigmoid_terms import (
-    Alpha,
-    Weights,
-    alpha_weights,
-    check_inputs,
-    own_class_idxs,
-    own_class_weights,
-    sum_terms,
-)
+from detector.losses.sigmoid_terms import Alpha, Term, balanced_background_terms, balanced_loss_per_anchor
 from detector.losses.split import sum_split
-from detector.ops.precision import at_least_float32
 
 
 def focal_star_loss(
@@ -75,14 +66,7 @@ def focal_star_loss_per_anchor(
     Raises:
         ValueError: see :func:`focal_star_loss`.
     """
-    check_inputs(cls_logits, target_labels)
-    _check_shape_of_curve(gamma, beta)
-    x = at_least_float32(cls_logits)
-    own_weights, other_weights = alpha_weights(alpha, x)
-    own_idxs = own_class_idxs(target_labels)
-    own_weights = own_class_weights(own_weights, own_idxs)
-    own_term = _focal_star_term(x.gather(-1, own_idxs), own_weights, gamma, beta)  # [..., 1]
-    return sum_terms(_focal_star_term(-x, other_weights, gamma, beta), own_term, target_labels)
+    return balanced_loss_per_anchor(cls_logits, target_labels, alpha, _focal_star_term(gamma, beta))
 
 
 def focal_star_background_terms(
@@ -104,19 +88,13 @@ def focal_star_background_terms(
     Raises:
         ValueError: if alpha, gamma or beta is out of range.
     """
-    _check_shape_of_curve(gamma, beta)
-    x = at_least_float32(cls_logits)
-    _, other_weights = alpha_weights(alpha, x)
-    return _focal_star_term(-x, other_weights, gamma, beta)
+    return balanced_background_terms(cls_logits, alpha, _focal_star_term(gamma, beta))
 
 
-def _focal_star_term(x_t: Tensor, alpha_t: Weights, gamma: float, beta: float) -> Tensor:
-    """Return -alpha_t log(sigmoid(gamma x_t + beta)) / gamma."""
-    return alpha_t * -F.logsigmoid(gamma * x_t + beta) / gamma
-
-
-def _check_shape_of_curve(gamma: float, beta: float) -> None:
+def _focal_star_term(gamma: float, beta: float) -> Term:
+    """Return the term -alpha_t log(sigmoid(gamma x_t + beta)) / gamma, after a look at gamma and beta."""
     if not gamma > 0:
         raise ValueError(f"gamma must be > 0, got {gamma}")
     if not abs(beta) < math.inf:
         raise ValueError(f"beta must be finite, got {beta}")
+    return lambda x_t, alpha_t: alpha_t * -F.logsigmoid(gamma * x_t + beta) / gamma

@@ -10,17 +10,8 @@ Letters: K classes.
 import torch.nn.functional as F
 from torch import Tensor
 
-from detector.losses.sigmoid_terms import (
-    Alpha,
-    Weights,
-    alpha_weights,
-    check_inputs,
-    own_class_idxs,
-    own_class_weights,
-    sum_terms,
-)
+from detector.losses.sigmoid_terms import Alpha, Weights, balanced_background_terms, balanced_loss_per_anchor
 from detector.losses.split import sum_split
-from detector.ops.precision import at_least_float32
 
 
 def sigmoid_ce_loss(cls_logits: Tensor, target_labels: Tensor, *, alpha: Alpha = None) -> tuple[Tensor, Tensor]:
@@ -63,12 +54,7 @@ def sigmoid_ce_loss_per_anchor(cls_logits: Tensor, target_labels: Tensor, *, alp
     Raises:
         ValueError: see :func:`sigmoid_ce_loss`.
     """
-    check_inputs(cls_logits, target_labels)
-    x = at_least_float32(cls_logits)
-    own_weights, other_weights = alpha_weights(alpha, x)
-    own_idxs = own_class_idxs(target_labels)
-    own_term = _ce_term(x.gather(-1, own_idxs), own_class_weights(own_weights, own_idxs))  # [..., 1]
-    return sum_terms(_ce_term(-x, other_weights), own_term, target_labels)
+    return balanced_loss_per_anchor(cls_logits, target_labels, alpha, _ce_term)
 
 
 def sigmoid_ce_background_terms(cls_logits: Tensor, *, alpha: Alpha = None) -> Tensor:
@@ -84,9 +70,7 @@ def sigmoid_ce_background_terms(cls_logits: Tensor, *, alpha: Alpha = None) -> T
     Raises:
         ValueError: if alpha is out of range.
     """
-    x = at_least_float32(cls_logits)
-    _, other_weights = alpha_weights(alpha, x)
-    return _ce_term(-x, other_weights)
+    return balanced_background_terms(cls_logits, alpha, _ce_term)
 
 
 def _ce_term(x_t: Tensor, alpha_t: Weights) -> Tensor:

@@ -1,4 +1,4 @@
-r"""Sigmoid focal loss with integer labels.
+"""Sigmoid focal loss with integer labels.
 
 For one logit x with p = sigmoid(x), p_t = p for the class that the anchor has and 1 - p for every other one:
 FL(p_t) = -alpha_t (1 - p_t)^gamma log(p_t), alpha_t = alpha for the class it has and 1 - alpha for the others
@@ -13,16 +13,12 @@ from torch import Tensor
 
 from detector.losses.sigmoid_terms import (
     Alpha,
-    alpha_weights,
+    balanced_background_terms,
+    balanced_loss_per_anchor,
     check_gamma,
-    check_inputs,
     focal_term,
-    own_class_idxs,
-    own_class_weights,
-    sum_terms,
 )
 from detector.losses.split import FocalSums, focal_sums, sum_split
-from detector.ops.precision import at_least_float32
 
 
 def sigmoid_focal_loss(
@@ -101,13 +97,10 @@ def sigmoid_focal_loss_per_anchor(
     Raises:
         ValueError: see :func:`sigmoid_focal_loss`.
     """
-    check_inputs(cls_logits, target_labels)
     check_gamma(gamma)
-    x = at_least_float32(cls_logits)
-    own_weights, other_weights = alpha_weights(alpha, x)
-    own_idxs = own_class_idxs(target_labels)
-    own_term = focal_term(x.gather(-1, own_idxs), gamma, own_class_weights(own_weights, own_idxs))  # [..., 1]
-    return sum_terms(focal_term(-x, gamma, other_weights), own_term, target_labels)
+    return balanced_loss_per_anchor(
+        cls_logits, target_labels, alpha, lambda x_t, alpha_t: focal_term(x_t, gamma, alpha_t)
+    )
 
 
 def sigmoid_focal_background_terms(cls_logits: Tensor, *, alpha: Alpha = 0.25, gamma: float = 2.0) -> Tensor:
@@ -125,6 +118,4 @@ def sigmoid_focal_background_terms(cls_logits: Tensor, *, alpha: Alpha = 0.25, g
         ValueError: if alpha or gamma is out of range.
     """
     check_gamma(gamma)
-    x = at_least_float32(cls_logits)
-    _, other_weights = alpha_weights(alpha, x)
-    return focal_term(-x, gamma, other_weights)
+    return balanced_background_terms(cls_logits, alpha, lambda x_t, alpha_t: focal_term(x_t, gamma, alpha_t))

@@ -6,17 +6,22 @@ anchor's own class) and one for "no" (every other class, and all classes of a ba
 Letters: N images, R anchors, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from detector.ops.precision import at_least_float32
 
 Alpha = float | Sequence[float] | Tensor | None
 """Balance of the "yes" terms against the "no" terms: a weight in [0, 1], one per class, or None for no weights."""
 
 Weights = float | Tensor
 """One weight for all classes, or [K] weights."""
+
+Term = Callable[[Tensor, Weights], Tensor]
+"""The term of a loss: logits x_t of the truth, and the terms' weights, to the terms."""
 
 
 def check_inputs(cls_logits: Tensor, target_labels: Tensor) -> None:
@@ -86,6 +91,33 @@ def focal_term(x_t: Tensor, gamma: float, alpha_t: Weights) -> Tensor:
         return alpha_t * ce
     # log(1 - p_t) = log p_t - x_t, so that one logsigmoid serves both.
     return alpha_t * torch.exp(gamma * (-ce - x_t)) * ce
+
+
+def balanced_loss_per_anchor(cls_logits: Tensor, target_labels: Tensor, alpha: Alpha, term: Term) -> Tensor:
+    """Return the loss of every anchor, summed over its K terms, of a loss that has the same term for "yes" and "no".
+
+    Args:
+        cls_logits: [..., K]; half types are computed in float32.
+        target_labels: [...] int64. Where it is negative, the loss is that of a background anchor.
+        alpha: see :func:`alpha_weights`.
+        term: x_t [...] (x for "yes", -x for "no") and its weights to the terms [...].
+
+    Raises:
+        ValueError: see :func:`check_inputs` and :func:`alpha_weights`.
+    """
+    check_inputs(cls_logits, target_labels)
+    x = at_least_float32(cls_logits)
+    own_weights, other_weights = alpha_weights(alpha, x)
+    own_idxs = own_class_idxs(target_labels)
+    own_term = term(x.gather(-1, own_idxs), own_class_weights(own_weights, own_idxs))  # [..., 1]
+    return sum_terms(term(-x, other_weights), own_term, target_labels)
+
+
+def balanced_background_terms(cls_logits: Tensor, alpha: Alpha, term: Term) -> Tensor:
+    """Return the "no" terms [..., K] of such a loss; see :func:`balanced_loss_per_anchor`."""
+    x = at_least_float32(cls_logits)
+    _, other_weights = alpha_weights(alpha, x)
+    return term(-x, other_weights)
 
 
 def own_class_idxs(target_labels: Tensor) -> Tensor:

@@ -121,9 +121,13 @@ def test_the_ablation_has_a_bar_for_every_mean_and_a_dot_for_every_seed() -> Non
 
 
 def test_an_ablation_without_any_result_is_drawn() -> None:
-    render(plot_ablation([], [], []))
-    render(plot_ablation(["FL"], [float("nan")], [[]]))
-    render(plot_ablation(["FL"], [0.0], [[0.0]]))
+    for names, means, seeds in (([], [], []), (["FL"], [float("nan")], [[]]), (["FL"], [0.0], [[0.0]])):
+        figure = plot_ablation(names, means, seeds)
+        (axes,) = figure.axes
+        assert [label.get_text() for label in axes.get_yticklabels()] == names
+        low, high = axes.get_xlim()
+        assert low <= 0 < high  # an axis that AP could be read from
+        assert render(figure).std() > 0  # not an empty sheet
 
 
 def test_cumulative_losses_are_drawn_with_the_run_s_line_thicker() -> None:
