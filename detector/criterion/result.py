@@ -3,7 +3,9 @@
 Both are additive over the micro-batches of a step and over processes. Letters: L levels, K classes.
 """
 
+import math
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +15,12 @@ _NUM_SCALARS = 5
 
 _NUM_PER_LEVEL = 5
 """Numbers of each pyramid level: two losses and three counts."""
+
+_NUM_PER_CLASS = 4
+"""Numbers of each class in :class:`ClassDetail` ..."""
+
+_NUM_DETAIL_SCALARS = 3
+"""... and its fields that are one number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,11 @@ class Losses:
         """Return all numbers as one [5 + 5L] float64 tensor without graph, to be added over processes."""
         parts = [getattr(self, field.name).detach().double().reshape(-1) for field in fields(self)]
         return torch.cat(parts)
+
+    @staticmethod
+    def stack_size(num_levels: int) -> int:
+        """Return how many numbers :meth:`stack` gives."""
+        return _NUM_SCALARS + _NUM_PER_LEVEL * num_levels
 
     @classmethod
     def from_stack(cls, stacked: Tensor) -> "Losses":
@@ -98,11 +111,56 @@ class ClassDetail:
         """Return all numbers as one [4K + 3] float64 tensor, in the order of the fields."""
         return torch.cat([getattr(self, field.name).double().reshape(-1) for field in fields(self)])
 
+    @staticmethod
+    def stack_size(num_classes: int) -> int:
+        """Return how many numbers :meth:`stack` gives."""
+        return _NUM_PER_CLASS * num_classes + _NUM_DETAIL_SCALARS
+
     @classmethod
     def from_stack(cls, stacked: Tensor, num_classes: int) -> "ClassDetail":
         """Return the detail that :meth:`stack` made one tensor of."""
-        loss_fg, loss_bg, num_foreground, num_gt, rest = stacked.split([*[num_classes] * 4, 3])
+        loss_fg, loss_bg, num_foreground, num_gt, rest = stacked.split(
+            [*[num_classes] * _NUM_PER_CLASS, _NUM_DETAIL_SCALARS]
+        )
         p_foreground, p_background, num_unmatched_gt = rest.unbind()
         return cls(
             loss_fg, loss_bg, num_foreground.long(), num_gt.long(), p_foreground, p_background, num_unmatched_gt.long()
         )
+
+
+def split_numbers(losses: Losses, detail: ClassDetail | None, *, divisor: float = 1.0) -> dict[str, Any]:
+    """Return the split by the names that the rows of ``metrics.jsonl`` have, as numbers and tuples of numbers.
+
+    Args:
+        losses: on the host.
+        detail: likewise; without it the tuples by class are empty and the mean probabilities NaN.
+        divisor: what the losses are still to be divided by.
+
+    Returns:
+        ``fg_share``, ``p_foreground`` and ``p_background`` are NaN where there is nothing to divide by. ``level_*``:
+        finest level first; ``class_*``: by label.
+    """
+    num_foreground, num_background, num_ignored = losses.level_counts.tolist()
+    by_class = ("class_loss_cls_fg", "class_loss_cls_bg", "class_num_foreground", "class_num_gt")
+    numbers: dict[str, Any] = {
+        "fg_share": _ratio(float(losses.loss_cls_fg), float(losses.loss_cls_fg) + float(losses.loss_cls_bg)),
+        "level_loss_cls_fg": tuple((losses.level_loss_cls_fg / divisor).tolist()),
+        "level_loss_cls_bg": tuple((losses.level_loss_cls_bg / divisor).tolist()),
+        "level_num_foreground": tuple(num_foreground),
+        "level_num_background": tuple(num_background),
+        "level_num_ignored": tuple(num_ignored),
+    }
+    if detail is None:
+        return numbers | dict.fromkeys(by_class, ()) | dict.fromkeys(("p_foreground", "p_background"), math.nan)
+    return numbers | {
+        "class_loss_cls_fg": tuple((detail.class_loss_cls_fg / divisor).tolist()),
+        "class_loss_cls_bg": tuple((detail.class_loss_cls_bg / divisor).tolist()),
+        "class_num_foreground": tuple(detail.class_num_foreground.tolist()),
+        "class_num_gt": tuple(detail.class_num_gt.tolist()),
+        "p_foreground": _ratio(float(detail.sum_p_foreground), sum(num_foreground)),
+        "p_background": _ratio(float(detail.sum_p_background), sum(num_background)),
+    }
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else math.nan

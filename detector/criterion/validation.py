@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detector.criterion.criterion import Criterion
 from detector.criterion.normalizer import NormalizerMode
-from detector.criterion.result import ClassDetail, Losses
+from detector.criterion.result import ClassDetail, Losses, split_numbers
 from detector.structures import AnchorTargets, HeadOutputs
 
 
@@ -48,10 +48,11 @@ class ValidationLosses:
 
     @property
     def sums(self) -> Tensor:
-        """[9 + 5L + 4K] float64 sums so far, to be added over processes; zeros before the first batch."""
+        """Flat float64 sums so far, to be added over processes; zeros before the first batch."""
         if self._sums is not None:
             return self._sums
-        return torch.zeros(9 + 5 * self.num_levels + 4 * self.num_classes, dtype=torch.float64)
+        size = 1 + Losses.stack_size(self.num_levels) + ClassDetail.stack_size(self.num_classes)
+        return torch.zeros(size, dtype=torch.float64)
 
     @staticmethod
     def mean(sums: Tensor) -> dict[str, float]:
@@ -65,24 +66,8 @@ class ValidationLosses:
         Numbers, and tuples of numbers for ``level_*`` (finest level first) and ``class_*`` (by label). Losses are
         divided by the normaliser; mean probabilities and the share are NaN where there is nothing to divide by.
         """
-        divisor, losses_sums, detail_sums = sums.cpu().split([1, 5 + 5 * self.num_levels, 3 + 4 * self.num_classes])
+        sizes = [1, Losses.stack_size(self.num_levels), ClassDetail.stack_size(self.num_classes)]
+        divisor, losses_sums, detail_sums = sums.cpu().split(sizes)
         losses, detail = Losses.from_stack(losses_sums), ClassDetail.from_stack(detail_sums, self.num_classes)
-        divisor = divisor[0].clamp(min=1)
-        num_foreground, num_background, num_ignored = losses.level_counts
-        values = {
-            "fg_share": losses.loss_cls_fg / losses.loss_cls,
-            "level_loss_cls_fg": losses.level_loss_cls_fg / divisor,
-            "level_loss_cls_bg": losses.level_loss_cls_bg / divisor,
-            "level_num_foreground": num_foreground,
-            "level_num_background": num_background,
-            "level_num_ignored": num_ignored,
-            "class_loss_cls_fg": detail.class_loss_cls_fg / divisor,
-            "class_loss_cls_bg": detail.class_loss_cls_bg / divisor,
-            "class_num_foreground": detail.class_num_foreground,
-            "class_num_gt": detail.class_num_gt,
-            "p_foreground": detail.sum_p_foreground / num_foreground.sum(),
-            "p_background": detail.sum_p_background / num_background.sum(),
-            "num_gt": detail.num_gt,
-            "num_unmatched_gt": detail.num_unmatched_gt,
-        }
-        return {name: tuple(value.tolist()) if value.ndim else value.item() for name, value in values.items()}
+        objects = {"num_gt": int(detail.num_gt), "num_unmatched_gt": int(detail.num_unmatched_gt)}
+        return split_numbers(losses, detail, divisor=max(1.0, float(divisor))) | objects

@@ -26,7 +26,7 @@ class TrainRow:
     """Numbers of one train step, and timings since the row before.
 
     Losses, split and counts are those of that step alone, over all processes and micro-batches, after normalisation.
-    Any float may be NaN or infinite. Counts are floats, as they come from the device.
+    Any number may be NaN where it is unknown, and a loss infinite.
 
     Attributes:
         step: optimiser steps done, from 1.

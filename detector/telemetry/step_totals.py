@@ -1,6 +1,5 @@
 """The numbers of one optimiser step, from the device to the host in a single copy."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 
 from detector.criterion import ClassDetail, Losses
+from detector.criterion.result import split_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +48,20 @@ class StepTotals:
         Numbers, and tuples of numbers for ``level_*`` and ``class_*``. Without detail those by class are empty and the
         mean probabilities NaN.
         """
-        num_detail = 0 if self.detail is None else len(self.detail.class_num_gt)
-        host = self.stack().cpu()
-        num_gt, num_unmatched_gt, normalizer, grad_norm = host[:4].tolist()
         num_levels = len(self.losses.level_loss_cls_fg)
-        losses = Losses.from_stack(host[4 : 4 + 5 + 5 * num_levels])
-        counts = losses.level_counts.tolist()
-        num_foreground, num_background, num_ignored = (sum(level_counts) for level_counts in counts)
-        loss_cls_fg, loss_cls_bg = float(losses.loss_cls_fg), float(losses.loss_cls_bg)
+        num_classes = 0 if self.detail is None else len(self.detail.class_num_gt)
+        detail_size = 0 if self.detail is None else ClassDetail.stack_size(num_classes)
+        scalars, losses_part, detail_part = self.stack().cpu().split([4, Losses.stack_size(num_levels), detail_size])
+        num_gt, num_unmatched_gt, normalizer, grad_norm = scalars.tolist()
+        losses = Losses.from_stack(losses_part)
+        detail = None if self.detail is None else ClassDetail.from_stack(detail_part, num_classes)
+        num_foreground, num_background, num_ignored = losses.level_counts.sum(dim=1).tolist()
         numbers = {
             "loss": float(losses.total),
             "loss_cls": float(losses.loss_cls),
             "loss_box": float(losses.loss_box),
-            "loss_cls_fg": loss_cls_fg,
-            "loss_cls_bg": loss_cls_bg,
-            "fg_share": foreground_share(loss_cls_fg, loss_cls_bg),
+            "loss_cls_fg": float(losses.loss_cls_fg),
+            "loss_cls_bg": float(losses.loss_cls_bg),
             "num_foreground": num_foreground,
             "num_background": num_background,
             "num_ignored": num_ignored,
@@ -70,28 +69,5 @@ class StepTotals:
             "num_gt": int(num_gt),
             "num_unmatched_gt": int(num_unmatched_gt),
             "normalizer": normalizer,
-            "level_loss_cls_fg": tuple(losses.level_loss_cls_fg.tolist()),
-            "level_loss_cls_bg": tuple(losses.level_loss_cls_bg.tolist()),
-            "level_num_foreground": tuple(counts[0]),
-            "level_num_background": tuple(counts[1]),
-            "level_num_ignored": tuple(counts[2]),
         }
-        detail = None if self.detail is None else ClassDetail.from_stack(host[9 + 5 * num_levels :], num_detail)
-        return numbers | _class_numbers(detail, num_foreground, num_background)
-
-
-def foreground_share(loss_cls_fg: float, loss_cls_bg: float) -> float:
-    """Return ``fg / (fg + bg)`` of the class loss, in [0, 1]; NaN where the class loss is 0."""
-    total = loss_cls_fg + loss_cls_bg
-    return loss_cls_fg / total if total != 0.0 else math.nan
-
-
-def _class_numbers(detail: ClassDetail | None, num_foreground: int, num_background: int) -> dict[str, Any]:
-    names = ("class_loss_cls_fg", "class_loss_cls_bg", "class_num_foreground", "class_num_gt")
-    if detail is None:
-        return dict.fromkeys(names, ()) | dict.fromkeys(("p_foreground", "p_background"), math.nan)
-    return {
-        "p_foreground": float(detail.sum_p_foreground) / num_foreground if num_foreground else math.nan,
-        "p_background": float(detail.sum_p_background) / num_background if num_background else math.nan,
-        **{name: tuple(getattr(detail, name).tolist()) for name in names},
-    }
+        return numbers | split_numbers(losses, detail)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from detector.criterion import ClassDetail, Losses
-from detector.telemetry.step_totals import StepTotals, foreground_share
+from detector.telemetry.step_totals import StepTotals
 
 SCALARS = ("num_gt", "num_unmatched_gt", "normalizer", "grad_norm")
 
@@ -114,8 +114,10 @@ def test_more_levels_and_classes_are_told_apart() -> None:
         assert host["class_num_gt"] == (3, 5)
 
 
-def test_foreground_share_is_nan_without_a_class_loss() -> None:
-    assert foreground_share(1.0, 3.0) == 0.25
-    assert math.isnan(foreground_share(0.0, 0.0))
-    assert math.isnan(foreground_share(math.inf, math.inf))
-    assert math.isnan(foreground_share(math.nan, 1.0))
+@pytest.mark.parametrize(
+    ("fg", "bg", "share"),
+    [(1.0, 3.0, 0.25), (0.0, 0.0, math.nan), (math.inf, math.inf, math.nan), (math.nan, 1.0, math.nan)],
+)
+def test_foreground_share_is_nan_without_a_class_loss(fg: float, bg: float, share: float) -> None:
+    totals = replace(step_totals(), losses=losses(loss_cls_fg=torch.tensor(fg), loss_cls_bg=torch.tensor(bg)))
+    assert totals.to_host()["fg_share"] == pytest.approx(share, nan_ok=True)
