@@ -12,11 +12,20 @@ _Path: TypeAlias = tuple[str, ...]
 COMMAND_LINE = "the command line"
 """Origin of overridden values."""
 
-ALTERNATIVES = (
+ALTERNATIVES: tuple[tuple[_Path, _Path], ...] = (
     (("schedule", "max_steps"), ("schedule", "epochs")),
     (("schedule", "milestones"), ("schedule", "milestones_epochs")),
+    (("data", "train", "annotations"), ("data", "train", "path")),
+    (("data", "val", "annotations"), ("data", "val", "path")),
+    (("data", "val"), ("data", "holdout")),
 )
-"""Pairs of which a recipe gives one: one on the command line replaces the file's other."""
+"""Pairs of which a recipe gives one: one on the command line replaces the file's other ..."""
+COMPANIONS: dict[_Path, tuple[_Path, ...]] = {
+    ("data", split, one): tuple(("data", split, key) for key in ("images", "format", "split"))
+    for split in ("train", "val")
+    for one in ("annotations", "path")
+}
+"""... with what belonged to it."""
 
 
 def apply_overrides(
@@ -96,16 +105,23 @@ def _drop_alternatives(tree: dict[str, Any], origins: dict[Key, str], assignment
     notes = []
     for pair in ALTERNATIVES:
         for given, other in (pair, pair[::-1]):
-            section = tree.get(given[0])
-            is_given = assignments.get(given) not in (None, [])
+            new = {key: value for key, value in assignments.items() if key[: len(given)] == given}
+            section: Any = tree
+            for name in given[:-1]:
+                section = section.get(name) if isinstance(section, dict) else None
+            is_given = any(value not in (None, []) for value in new.values())
             if not is_given or not isinstance(section, dict) or other not in origins:
                 continue
-            old, origin = section.pop(other[1]), origins[other]
+            old, origin = section.pop(other[-1], None), origins[other]
             _forget(origins, other)
             if old not in (None, []):
+                for key in COMPANIONS.get(other, ()):
+                    section.pop(key[-1], None)
+                    _forget(origins, key)
+                (key, value), *_ = new.items()
                 notes.append(
-                    f"{format_key(other)}: {write_flow(old)} ({origin}) gives way to {format_key(given)}: "
-                    f"{write_flow(assignments[given])} ({COMMAND_LINE})"
+                    f"{format_key(other)}: {write_flow(old)} ({origin}) gives way to {format_key(key)}: "
+                    f"{write_flow(value)} ({COMMAND_LINE})"
                 )
     return notes
 

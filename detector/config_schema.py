@@ -68,7 +68,10 @@ def _schema() -> dict[str, Any]:
 
 
 def _resolve(node: _Node) -> _Node:
-    """Follow a reference to a section."""
+    """Follow a reference to a section, also to one that may be null."""
+    options = [option for option in node.get("anyOf", ()) if option.get("type") != "null"]
+    if len(options) == 1 and "$ref" in options[0]:
+        node = options[0]
     if "$ref" not in node:
         return node
     section: _Node = _schema()["$defs"][node["$ref"].rpartition("/")[2]]

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from detector.data.dataset import CocoDataset, open_coco_dataset
+from detector.data.dataset import DetectionDataset, open_coco_dataset
 from detector.inspect.startup import check_files_present
 
 MAX_SECONDS = 30.0
@@ -35,7 +35,7 @@ START_METHODS = ("fork", "forkserver", "spawn")
 class MemoryProbe(Dataset[Any]):
     """Walks through annotations in a loader process, then reports that process's private memory in bytes."""
 
-    def __init__(self, dataset: CocoDataset | None) -> None:
+    def __init__(self, dataset: DetectionDataset | None) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -95,7 +95,7 @@ def make_dataset(folder: Path, num_images: int, num_boxes: int) -> tuple[Path, P
     return annotations, images
 
 
-def worker_megabytes(dataset: CocoDataset | None, start_method: str) -> float:
+def worker_megabytes(dataset: DetectionDataset | None, start_method: str) -> float:
     """Return the private memory of the worst loader process in MB (1e6 bytes)."""
     loader = DataLoader(
         MemoryProbe(dataset), batch_size=None, num_workers=NUM_WORKERS, multiprocessing_context=start_method

@@ -398,9 +398,7 @@ def test_a_wrong_value_gives_one_line_with_what_was_expected_and_found(config_fi
 def test_a_missing_key_says_what_belongs_there(config_file):
     text = "output_dir: a\ndata:\n  train: {annotations: t.json}\nschedule: {epochs: 1}\n"
     assert error_of(config_file(text)) == (
-        "2 errors in the configuration:\n"
-        "- data.train.images (missing): expected a string\n"
-        "- data.val (missing): expected a section with the keys annotations, images"
+        "data.train: images: the folder of the images is needed beside annotations"
     )
 
 

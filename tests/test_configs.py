@@ -44,6 +44,17 @@ def test_every_recipe_writes_out_every_value_that_has_an_effect(path):
             if config.schedule.max_steps is not None
             else {"schedule.max_steps", "schedule.milestones"}
         ),
+        *(
+            {"data.val.annotations", "data.val.images", "data.val.path", "data.val.format", "data.val.split"}
+            if config.data.val is None
+            else {"data.holdout.fraction", "data.holdout.seed", "data.holdout.group"}
+        ),
+        *(
+            f"data.{name}.{key}"
+            for name in ("train", "val")
+            if (split := getattr(config.data, name)) is not None
+            for key in (("annotations", "images") if split.annotations is None else ("path", "format", "split"))
+        ),
     }
     written = {key for key in LEAVES if tuple(key.split(".")) in loaded.origins}
     assert set(LEAVES) - written == without_effect

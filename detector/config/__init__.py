@@ -5,7 +5,7 @@ Nothing here imports torch, so ``--help`` and configuration errors answer at onc
 """
 
 from detector.config.base import Section
-from detector.config.data import DataConfig, SplitConfig
+from detector.config.data import DataConfig, FormatName, HoldoutConfig, SplitConfig
 from detector.config.model import (
     FINEST_LEVEL,
     AnchorConfig,
@@ -37,8 +37,10 @@ __all__ = [
     "DataConfig",
     "EmaConfig",
     "EvalConfig",
+    "FormatName",
     "FpnConfig",
     "HeadConfig",
+    "HoldoutConfig",
     "LossConfig",
     "ModelConfig",
     "OptimizerConfig",

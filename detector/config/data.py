@@ -1,19 +1,62 @@
 """Schema of ``data``: files, sizes, batches and augmentation."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from detector.config.base import Auto, NonNegativeInt, PositiveInt, Section
+from detector.config.base import Auto, NonNegativeInt, OpenFraction, PositiveInt, Section
+
+FormatName = Literal["auto", "coco", "voc", "yolo", "csv"]
 
 
 class SplitConfig(Section):
-    """One split of the dataset in COCO format."""
+    """One split of the dataset: a COCO file with its images, or the path of a dataset in any format."""
 
-    annotations: str
-    """COCO JSON file."""
-    images: str
-    """Folder that the file names in the annotations are relative to."""
+    annotations: str | None = None
+    """COCO JSON file; in place of `path`."""
+    images: str | None = None
+    """Folder that the file names in the annotations are relative to. With `path` null = where the format has it."""
+    path: str | None = None
+    """Folder or file of a dataset: Pascal VOC (Annotations, JPEGImages, ImageSets), YOLO (folder or data.yaml), COCO
+    (folder or JSON) or CSV (path,x1,y1,x2,y2,class)."""
+    format: FormatName = "auto"
+    """How it is written; auto = found out by looking."""
+    split: str | None = None
+    """Part of it: the name of a VOC image set, of a split of data.yaml, of a folder; null = all, or the only one."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.annotations is None) == (self.path is None):
+            found = "both are set" if self.path is not None else "neither is set"
+            raise ValueError(f"annotations and path: exactly one of them is needed, {found}")
+        if self.annotations is not None:
+            if self.images is None:
+                raise ValueError("images: the folder of the images is needed beside annotations")
+            if self.format not in ("auto", "coco") or self.split is not None:
+                raise ValueError("annotations: names one COCO file; for another format or a split of it use path")
+        return self
+
+
+class HoldoutConfig(Section):
+    """A part of the training images that is held out to be scored on, where there is no validation set."""
+
+    fraction: OpenFraction = 0.2
+    """Part of the images."""
+    seed: NonNegativeInt = 0
+    """Decides which; apart from the run's `seed`, so that runs with other seeds hold out the same images."""
+    group: str | None = None
+    """Regular expression on the file name: images with the same match (of its first group, if it has one) stay on one
+    side, such as `^(patient[0-9]+)_`. Images without a match stand alone; null = every image stands alone."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.group is not None:
+            try:
+                re.compile(self.group)
+            except re.error as error:
+                raise ValueError(f"group: {self.group!r} is no regular expression: {error}") from error
+        return self
 
 
 class DataConfig(Section):
@@ -21,8 +64,20 @@ class DataConfig(Section):
 
     train: SplitConfig
     """Images to learn from."""
-    val: SplitConfig
-    """Images to be scored on."""
+    val: SplitConfig | None = None
+    """Images to be scored on; without it `holdout` is needed."""
+    holdout: HoldoutConfig | None = None
+    """Hold a part of `train` out to be scored on, in place of `val`."""
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Train and score only these classes, by name; boxes of others are left out. null = all."""
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Part of the training images to use, drawn by `seed`."""
+    empty_images: Literal["keep", "drop"] | Annotated[float, Field(ge=0, lt=1)] = "keep"
+    """Training images without boxes: keep all, drop all, or a number: keep so many, drawn by `seed`, that they are at
+    most this part of the images."""
+    repeat_thresh: OpenFraction | None = None
+    """Repeat images of rare classes (repeat-factor sampling, LVIS): a class that is in less than this part f of the
+    images is seen sqrt(repeat_thresh / f) times as often. null = off."""
     short_side: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (800,)
     """Target length of the shorter image side in pixels; training draws one of them per image, evaluation uses the
     largest unless `eval.short_side` says otherwise."""
@@ -47,6 +102,16 @@ class DataConfig(Section):
     the resize. Bounding boxes follow."""
     on_unreadable: Literal["stop", "skip"] = "stop"
     """What to do in training when an image cannot be read: stop and name it, or name it and use the next image."""
+
+    @model_validator(mode="after")
+    def _check_splits(self) -> Self:
+        if (self.val is None) == (self.holdout is None):
+            found = "both are set" if self.val is not None else "neither is set"
+            raise ValueError(
+                f"data: exactly one of data.val and data.holdout is needed, {found}; without a validation set, "
+                "data.holdout.fraction=0.2 holds a part of data.train out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:

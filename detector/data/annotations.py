@@ -5,7 +5,7 @@ Letters: I images, B boxes that are left after cleaning, K classes.
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from detector.data.coco_json import UNKNOWN_SIZE, CocoContent, read_coco_json
 from detector.data.decode import read_image_size
+from detector.data.formats.coco import read_coco_json
+from detector.data.formats.content import UNKNOWN_SIZE, DatasetContent
 from detector.data.packed import PackedStrings
 from detector.errors import UserError
 from detector.structures import Categories
@@ -112,38 +113,56 @@ class AnnotationTable:
 
 
 def read_annotations(path: Path, images_dir: Path | None = None) -> AnnotationTable:
-    """Read a COCO annotation file for training.
+    """Read a COCO annotation file for training; see :func:`build_table`.
+
+    Args:
+        path: COCO JSON file, see :func:`~detector.data.formats.coco.read_coco_json`.
+        images_dir: folder of the images; None if the file gives every size.
+
+    Raises:
+        UserError: the file cannot be read or is wrong, or as :func:`build_table`.
+    """
+    content = read_coco_json(path, images_dir)
+    return build_table(content if images_dir is None else complete_sizes(content))
+
+
+def build_table(content: DatasetContent) -> AnnotationTable:
+    """Make the annotations of a dataset fit for training.
 
     Boxes become xyxy. The rule of cleaning: a box with a side below 0.01 px (so also zero or negative), or with a
     number that is not finite, is dropped; others are clipped to their image, and dropped if less than 0.01 px of a
-    side is left. Crowd boxes become ignore regions. Nothing here concerns scoring, which reads the file as it is.
+    side is left. Crowd boxes and difficult objects become ignore regions. Nothing here concerns scoring, which takes
+    the annotations as they are.
 
     Args:
-        path: COCO JSON file, see :func:`~detector.data.coco_json.read_coco_json`.
-        images_dir: folder of the images. Used only for images whose width or height the file does not give: they
-            are read from the headers of the images.
+        content: all sizes known, see :func:`complete_sizes`.
 
     Returns:
         The annotations in shared memory.
 
     Raises:
-        UserError: the file cannot be read or is wrong; sizes are missing and ``images_dir`` is None; an image whose
-            size is needed cannot be read; there is no room in shared memory.
+        UserError: sizes are missing, or there is no room in shared memory.
     """
-    content = read_coco_json(path)
-    sizes = _complete_sizes(path, content, images_dir)
+    sizes = content.sizes
+    unknown = np.flatnonzero((sizes == UNKNOWN_SIZE).any(axis=1))
+    if len(unknown):
+        first = int(unknown[0])
+        raise UserError(
+            f"{content.path}: images[{first}] (id {content.image_ids[first]}): 'width' or 'height' is missing "
+            f"({len(unknown)} such images); expected positive integers, or the image folder to read them from"
+        )
     boxes, keep, problems = _clean_boxes(content, sizes)
     kept = np.flatnonzero(keep)
     order = kept[np.argsort(content.image_index[kept], kind="stable")]
     offsets = np.zeros(len(sizes) + 1, dtype=np.int64)
     np.cumsum(np.bincount(content.image_index[order], minlength=len(sizes)), out=offsets[1:])
     table = AnnotationTable(
-        path=path,
+        path=content.path,
         image_ids=torch.from_numpy(content.image_ids),
         sizes=torch.from_numpy(sizes),
         boxes=torch.from_numpy(boxes[order].astype(np.float32)),
         labels=torch.from_numpy(content.labels[order]),
-        ignore=torch.from_numpy(content.is_crowd[order]),
+        ignore=torch.from_numpy(content.is_ignored[order]),
         box_offsets=torch.from_numpy(offsets),
         file_names=PackedStrings.pack(content.file_names),
         categories=content.categories,
@@ -153,26 +172,25 @@ def read_annotations(path: Path, images_dir: Path | None = None) -> AnnotationTa
     return table
 
 
-def _complete_sizes(path: Path, content: CocoContent, images_dir: Path | None) -> npt.NDArray[np.int64]:
-    """Return [I, 2] sizes, those that the file does not give read from the images."""
+def complete_sizes(content: DatasetContent) -> DatasetContent:
+    """Read the sizes that a dataset does not give from the headers of its images.
+
+    Raises:
+        ImageError: an image whose size is needed cannot be read.
+    """
     rows = np.flatnonzero((content.sizes == UNKNOWN_SIZE).any(axis=1))
     if not len(rows):
-        return content.sizes
-    if images_dir is None:
-        first = int(rows[0])
-        raise UserError(
-            f"{path}: images[{first}] (id {content.image_ids[first]}): 'width' or 'height' is missing "
-            f"({len(rows)} such images); expected positive integers, or the image folder to read them from"
-        )
+        return content
     with ThreadPoolExecutor(max_workers=8) as pool:
-        found = list(pool.map(read_image_size, [images_dir / content.file_names[row] for row in rows.tolist()]))
+        paths = [content.images_dir / content.file_names[row] for row in rows.tolist()]
+        found = list(pool.map(read_image_size, paths))
     sizes = content.sizes.copy()
     sizes[rows] = np.array(found, dtype=np.int64)
-    return sizes
+    return replace(content, sizes=sizes)
 
 
 def _clean_boxes(
-    content: CocoContent, sizes: npt.NDArray[np.int64]
+    content: DatasetContent, sizes: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], BoxProblems]:
     """Return clipped xyxy boxes [boxes of the file, 4], which of them to keep, and what was changed."""
     x, y, width, height = content.boxes.T

@@ -4,13 +4,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from detector.data.annotations import AnnotationTable, read_annotations
+from detector.data.annotations import AnnotationTable, build_table, complete_sizes
 from detector.data.decode import ImageError, decode_image
+from detector.data.formats.coco import read_coco_json
+from detector.data.formats.content import DatasetContent
 from detector.errors import UserError
 from detector.structures import Categories, Sample
 
 
-class CocoDataset:
+class DetectionDataset:
     """Reads samples; cheap to hand to loader processes, as all that is large is in shared memory.
 
     Args:
@@ -68,20 +70,32 @@ class CocoDataset:
         )
 
 
-def open_coco_dataset(annotations: Path, images: Path) -> CocoDataset:
-    """Open a dataset in COCO format.
+def open_coco_dataset(annotations: Path, images: Path) -> DetectionDataset:
+    """Open a dataset in COCO format; see :func:`open_dataset`.
 
     Args:
         annotations: COCO JSON file.
-        images: folder of the images; sizes that the file does not give are read from their headers.
+        images: folder of the images.
+    """
+    return open_dataset(read_coco_json(annotations, images))[0]
+
+
+def open_dataset(content: DatasetContent) -> tuple[DetectionDataset, DatasetContent]:
+    """Open a dataset that was read.
+
+    Args:
+        content: its annotations; sizes that they do not give are read from the headers of the images.
 
     Returns:
-        The dataset. That all images are there is for :func:`detector.inspect.startup.check_files_present` to see.
+        The dataset, and the annotations with all sizes. That all images are there is for
+        :func:`detector.inspect.startup.check_files_present` to see.
 
     Raises:
-        UserError: the file or the folder is missing, unreadable, empty or inconsistent.
+        UserError: the image folder is missing, or an image whose size is needed is unreadable.
     """
-    if not images.is_dir():
-        found = "is a file" if images.exists() else "does not exist"
-        raise UserError(f"{images}: the image folder {found}; expected the folder with the images of {annotations}")
-    return CocoDataset(read_annotations(annotations, images), images)
+    folder = content.images_dir
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "does not exist"
+        raise UserError(f"{folder}: the image folder {found}; expected the folder with the images of {content.path}")
+    content = complete_sizes(content)
+    return DetectionDataset(build_table(content), folder), content

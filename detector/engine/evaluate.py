@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detector.data.dataset import open_coco_dataset
+from detector.data.opening import open_val
 from detector.engine.evaluator import Advance, build_evaluator
 from detector.engine.inference import load_detector, resolve_config
 from detector.engine.processes import Processes
-from detector.evaluation.coco import CocoScores, load_ground_truth
+from detector.evaluation.coco import CocoScores, ground_truth_of
 
 Progress = Callable[[str, int], AbstractContextManager[Advance]]
 
@@ -56,17 +56,17 @@ def evaluate_checkpoint(
     detector = load_detector(
         checkpoint, config=resolved, device=resolved.device, precision=resolved.precision, weights=weights
     )
-    dataset = open_coco_dataset(Path(resolved.data.val.annotations), Path(resolved.data.val.images))
+    split = open_val(resolved.data, detector.categories)
     evaluator = build_evaluator(
         resolved,
-        dataset,
-        load_ground_truth(Path(resolved.data.val.annotations)),
+        split.dataset,
+        ground_truth_of(split),
         detector.categories,
         precision=detector.precision,
         device=detector.device,
         processes=Processes(),
     )
-    with (progress or no_progress)("evaluating", len(dataset)) as advance:
+    with (progress or no_progress)("evaluating", len(split.dataset)) as advance:
         evaluation = evaluator(detector.model, advance=advance)
     assert evaluation is not None
     return EvaluationResult(

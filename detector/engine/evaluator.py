@@ -14,7 +14,7 @@ from torch import nn
 from detector.config import Config
 from detector.config.model import NUM_LEVELS
 from detector.criterion import Criterion, NormalizerMode, ValidationLosses, build_criterion
-from detector.data.dataset import CocoDataset
+from detector.data.dataset import DetectionDataset
 from detector.data.loader import build_eval_loader
 from detector.data.samplers import split_batch
 from detector.engine.device import ResolvedPrecision
@@ -183,7 +183,7 @@ class Evaluator:
 
 def build_evaluator(
     config: Config,
-    dataset: CocoDataset,
+    dataset: DetectionDataset,
     ground_truth: COCO,
     categories: Categories,
     *,

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from detector.data.dataset import CocoDataset
+from detector.data.dataset import DetectionDataset
 from detector.drawing.boxes import draw_detections, side_by_side
 from detector.structures import Detections
 
@@ -14,7 +14,7 @@ MIN_SIDE = 512
 
 
 def draw_pictures(
-    dataset: CocoDataset, indices: Iterable[int], detections: dict[int, Detections], score_thresh: float
+    dataset: DetectionDataset, indices: Iterable[int], detections: dict[int, Detections], score_thresh: float
 ) -> list[npt.NDArray[np.uint8]]:
     """Return a picture per image: predictions from ``score_thresh`` on at the left, ground truth at the right.
 

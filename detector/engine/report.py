@@ -3,7 +3,7 @@
 from typing import Final
 
 from detector.config import Config
-from detector.data.dataset import CocoDataset
+from detector.data.dataset import DetectionDataset
 from detector.data.samplers import split_batch
 from detector.engine.device import describe_device
 from detector.engine.processes import Processes
@@ -16,7 +16,12 @@ ALPHA_OF_PAPER: Final = {"sigmoid_ce": 0.75, "varifocal": 0.75}
 
 
 def format_report(
-    config: Config, state: TrainState, schedule: Schedule, train: CocoDataset, val: CocoDataset, processes: Processes
+    config: Config,
+    state: TrainState,
+    schedule: Schedule,
+    train: DetectionDataset,
+    val: DetectionDataset,
+    processes: Processes,
 ) -> str:
     """Return the start-up report: hardware, data, recipe and network, as they were resolved."""
     device = next(state.model.parameters()).device
@@ -68,7 +73,7 @@ def effect_notes(config: Config) -> list[str]:
     return notes
 
 
-def _describe_dataset(dataset: CocoDataset) -> str:
+def _describe_dataset(dataset: DetectionDataset) -> str:
     table = dataset.table
     num_regions = int(table.ignore.sum())
     counts = table.box_offsets.diff()

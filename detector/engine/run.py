@@ -11,8 +11,9 @@ import torch
 from detector.config import Config
 from detector.config_io import dump_config
 from detector.criterion import LossNormalizer, build_criterion
-from detector.data.dataset import CocoDataset, open_coco_dataset
+from detector.data.dataset import DetectionDataset
 from detector.data.loader import BatchLoader, build_train_loader
+from detector.data.opening import OpenSplit, open_train_and_val
 from detector.data.samplers import split_batch
 from detector.data.transforms import Transforms, build_transforms
 from detector.engine.checkpoint import load_checkpoint, set_aside_later_checkpoints
@@ -28,7 +29,7 @@ from detector.engine.run_folder import CHECKPOINTS, check_run_folder, open_run_f
 from detector.engine.schedule import Schedule, build_schedule
 from detector.engine.state import TrainState, transfer_weights
 from detector.engine.step import Stepper
-from detector.evaluation.coco import load_ground_truth
+from detector.evaluation.coco import ground_truth_of
 from detector.inspect.startup import check_decodable, check_files_present
 from detector.models import build_model
 from detector.telemetry import METRICS_FILE, Diagnosis, RunRecorder
@@ -67,8 +68,8 @@ class Run:
     loader: BatchLoader
     num_forwards: int
     evaluator: Evaluator
-    train_dataset: CocoDataset
-    val_dataset: CocoDataset
+    train_dataset: DetectionDataset
+    val_dataset: DetectionDataset
     recorder: RunRecorder
     diagnosis: Diagnosis
     device: torch.device
@@ -114,11 +115,18 @@ def build_run(
     output_dir = Path(config.output_dir)
     if processes.is_main:
         check_run_folder(output_dir, resume=resume is not None, overwrite=overwrite)
-    train, val, notes = _open_datasets(config, processes)
+    train_split, val_split = open_train_and_val(config.data, config.seed)
+    train, val = train_split.dataset, val_split.dataset
+    notes = _check_datasets(config, processes, train_split, val_split)
     schedule, schedule_notes = build_schedule(config.schedule, len(train), config.data.batch_size)
-    ground_truth = load_ground_truth(Path(config.data.val.annotations))
     evaluator = build_evaluator(
-        config, val, ground_truth, train.categories, precision=precision, device=device, processes=processes
+        config,
+        val,
+        ground_truth_of(val_split),
+        train.categories,
+        precision=precision,
+        device=device,
+        processes=processes,
     )
 
     _seed_everything(config)
@@ -212,20 +220,19 @@ def _report(run: Run, notes: Sequence[str]) -> None:
         run.recorder.warn(warning)
 
 
-def _open_datasets(config: Config, processes: Processes) -> tuple[CocoDataset, CocoDataset, list[str]]:
-    """Return both datasets, and what was found in them."""
-    splits, notes = [], []
-    for name, split in (("train", config.data.train), ("val", config.data.val)):
-        dataset = open_coco_dataset(Path(split.annotations), Path(split.images))
-        if processes.is_main:
-            present = check_files_present(dataset)
-            may_skip = name == "train" and config.data.on_unreadable == "skip"
-            decoded = check_decodable(dataset, seed=config.seed, skip_unreadable=may_skip)
-            notes.append(f"{name}: {present}; {decoded}")
-            if dataset.table.problems.num_changed:
-                notes.append(f"{name}: {dataset.table.problems}")
-        splits.append(dataset)
-    return splits[0], splits[1], notes
+def _check_datasets(config: Config, processes: Processes, train: OpenSplit, val: OpenSplit) -> list[str]:
+    """Return what was found in the datasets."""
+    notes: list[str] = []
+    if not processes.is_main:
+        return notes
+    for name, split in (("train", train), ("val", val)):
+        present = check_files_present(split.dataset)
+        may_skip = name == "train" and config.data.on_unreadable == "skip"
+        decoded = check_decodable(split.dataset, seed=config.seed, skip_unreadable=may_skip)
+        notes.append(f"{name}: {present}; {decoded}")
+        if split.dataset.table.problems.num_changed:
+            notes.append(f"{name}: {split.dataset.table.problems}")
+    return notes
 
 
 def _seed_everything(config: Config) -> None:
@@ -238,7 +245,7 @@ def _seed_everything(config: Config) -> None:
 
 def _build_state(
     config: Config,
-    train: CocoDataset,
+    train: DetectionDataset,
     device: torch.device,
     precision: ResolvedPrecision,
     content: tuple[str, dict[str, Any]] | None,
@@ -267,7 +274,7 @@ def _build_state(
 
 def _build_loader(
     config: Config,
-    train: CocoDataset,
+    train: DetectionDataset,
     transforms: Transforms,
     start_step: int,
     processes: Processes,

@@ -25,6 +25,7 @@ from detector.errors import UserError
 from detector.evaluation.json_files import as_integer, finite_numbers, is_finite_number, read_json
 
 if TYPE_CHECKING:
+    from detector.data.opening import OpenSplit
     from detector.structures import Categories, Detections
 
 METRICS: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -80,7 +81,25 @@ def load_ground_truth(path: Path) -> COCO:
         UserError: the file is missing, no COCO annotation file, or contradicts itself (an id twice, an annotation of
             an unknown image or category, a box that is not four finite numbers); names the file and the annotation.
     """
-    dataset = read_json(path, object_hook=_without_mask)
+    return _checked_ground_truth(read_json(path, object_hook=_without_mask), path)
+
+
+def ground_truth_of(split: "OpenSplit") -> COCO:
+    """Return what a split is scored on: its COCO file as it is, or the annotations of another format as they are.
+
+    Objects marked as difficult are regions such as crowds: a detection there is neither right nor wrong.
+
+    Raises:
+        UserError: as :func:`load_ground_truth`.
+    """
+    if split.coco_file is not None:
+        return load_ground_truth(split.coco_file)
+    from detector.data.formats.content import coco_document  # imports torch, which scoring a file does not need
+
+    return _checked_ground_truth(coco_document(split.content), split.content.path)
+
+
+def _checked_ground_truth(dataset: Any, path: Path) -> COCO:
     if not isinstance(dataset, dict):
         raise UserError(f"{path}: expected a COCO annotation file, an object with images, annotations and categories")
     for key in ("images", "annotations", "categories"):

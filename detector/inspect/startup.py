@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.data.dataset import CocoDataset
+from detector.data.dataset import DetectionDataset
 from detector.data.decode import ImageError
 from detector.errors import UserError
 
@@ -53,7 +53,7 @@ class SampleDecoded:
         return f"{len(self.problems)} of {self.num_checked} cannot be read:\n{_list(self.problems)}"
 
 
-def check_files_present(dataset: CocoDataset) -> FilesPresent:
+def check_files_present(dataset: DetectionDataset) -> FilesPresent:
     """Look whether every image file exists, with one listing per folder instead of one look-up per file.
 
     Args:
@@ -80,7 +80,7 @@ def check_files_present(dataset: CocoDataset) -> FilesPresent:
 
 
 def check_decodable(
-    dataset: CocoDataset, seed: int, num_images: int = 256, *, skip_unreadable: bool = False
+    dataset: DetectionDataset, seed: int, num_images: int = 256, *, skip_unreadable: bool = False
 ) -> SampleDecoded:
     """Decode a random sample of the images and compare their sizes with the annotated ones.
 
@@ -108,7 +108,7 @@ def check_decodable(
     return SampleDecoded(num_checked, problems)
 
 
-def _problem_of(dataset: CocoDataset, index: int) -> str | None:
+def _problem_of(dataset: DetectionDataset, index: int) -> str | None:
     try:
         dataset[index]
     except ImageError as error:
@@ -127,7 +127,7 @@ def _file_names_in(folder: Path) -> set[str]:
         raise UserError(f"{folder}: cannot list the image folder: {error.strerror}") from error
 
 
-def _describe_missing(dataset: CocoDataset, missing: Sequence[str]) -> str:
+def _describe_missing(dataset: DetectionDataset, missing: Sequence[str]) -> str:
     folder = dataset.images_dir
     if not folder.is_dir():
         return f"{folder}: the image folder does not exist; expected the images of {dataset.table.path}"

@@ -10,8 +10,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from detector.data.dataset import CocoDataset, open_coco_dataset
+from detector.data.dataset import DetectionDataset
 from detector.data.loader import build_eval_loader
+from detector.data.opening import open_val
 from detector.drawing.plots import save_figure
 from detector.engine.evaluate import Progress, no_progress, validation_overrides
 from detector.engine.evaluator import Advance, check_categories
@@ -67,9 +68,8 @@ def loss_cdf(
     detector = load_detector(
         checkpoint, config=config, device=config.device, precision=config.precision, weights=weights
     )
-    split = config.data.val
-    dataset = open_coco_dataset(Path(split.annotations), Path(split.images))
-    check_categories(dataset.categories, detector.categories, Path(split.annotations))
+    dataset = open_val(config.data, detector.categories).dataset
+    check_categories(dataset.categories, detector.categories, dataset.table.path)
     profiler = build_loss_profiler(config.loss.cls, len(detector.categories), gammas=gammas)
     chosen = Subset(dataset, profiled_indices(len(dataset), num_profiled=num_images))
     with (progress or no_progress)("profiling", len(chosen)) as advance:
@@ -115,7 +115,7 @@ class Subset:
         indices: of its images.
     """
 
-    dataset: CocoDataset
+    dataset: DetectionDataset
     indices: list[int]
 
     @property

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from detector.data.dataset import CocoDataset, open_coco_dataset
+from detector.data.dataset import DetectionDataset, open_coco_dataset
 from detector.data.decode import ImageError
 from detector.errors import UserError
 from detector.structures import Sample
 
 
-def small_dataset(tmp_path: Path, orientation: int = 1) -> CocoDataset:
+def small_dataset(tmp_path: Path, orientation: int = 1) -> DetectionDataset:
     """Three images, of which the first has two boxes, one a crowd, and the last lies in a folder and has none."""
     sizes = {5: (20, 30), 6: (24, 24), 9: (30, 20)}
     names = {5: "a.png", 6: "b.png", 9: "sub/c.png"}

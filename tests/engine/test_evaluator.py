@@ -7,7 +7,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from detector.config import Config
-from detector.data.dataset import CocoDataset, open_coco_dataset
+from detector.data.dataset import DetectionDataset, open_coco_dataset
 from detector.engine.evaluator import Evaluation, build_evaluator
 from detector.engine.processes import Processes
 from detector.engine.train import train
@@ -17,7 +17,7 @@ from detector.telemetry.loss_profile import LossProfile
 from tests.engine.tiny import read_rows, tiny_config
 
 
-def open_tiny(folder: Path, *overrides: str) -> tuple[Config, CocoDataset]:
+def open_tiny(folder: Path, *overrides: str) -> tuple[Config, DetectionDataset]:
     config, _ = tiny_config(folder, *overrides)
     return config, open_coco_dataset(Path(config.data.val.annotations), Path(config.data.val.images))
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from detector.data.dataset import CocoDataset, open_coco_dataset
+from detector.data.dataset import DetectionDataset, open_coco_dataset
 from detector.errors import UserError
 from detector.inspect.startup import check_decodable, check_files_present
 
 
-def dataset_of(tmp_path: Path, names: list[str]) -> CocoDataset:
+def dataset_of(tmp_path: Path, names: list[str]) -> DetectionDataset:
     images = tmp_path / "images"
     for name in names:
         (images / name).parent.mkdir(parents=True, exist_ok=True)

@@ -2,51 +2,23 @@
 
 import gc
 import json
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from detector.data.json_columns import Section, describe
+from detector.data.formats.content import UNKNOWN_SIZE, DatasetContent
+from detector.data.formats.json_columns import Section, describe
 from detector.errors import UserError
 from detector.structures import Categories
 
-UNKNOWN_SIZE = 0
-"""Stands for a width or height that the file does not give."""
 
-
-@dataclass(frozen=True, slots=True)
-class CocoContent:
-    """What training needs of a COCO file, in the file's order.
-
-    Attributes:
-        image_ids: [I] int64, all different.
-        sizes: [I, 2] int64 (height, width) in pixels; UNKNOWN_SIZE where the file gives none
-            (missing, null or 0).
-        file_names: I paths relative to the image folder, none of which leaves it.
-        boxes: [B, 4] float64, (x, y, width, height) in pixels; any number, also NaN.
-        image_index: [B] int64, row of the box's image in [0, I).
-        labels: [B] int64 in [0, K).
-        is_crowd: [B] bool.
-        categories: K >= 1 classes in the order of their ids.
-    """
-
-    image_ids: npt.NDArray[np.int64]
-    sizes: npt.NDArray[np.int64]
-    file_names: list[str]
-    boxes: npt.NDArray[np.float64]
-    image_index: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
-    is_crowd: npt.NDArray[np.bool_]
-    categories: Categories
-
-
-def read_coco_json(path: Path) -> CocoContent:
+def read_coco_json(path: Path, images_dir: Path | None = None) -> DatasetContent:
     """Read and check a COCO annotation file.
 
     Ids may have gaps and be 0; ``area``, ``iscrowd`` and annotation ids are not needed; width and height may be
@@ -54,6 +26,7 @@ def read_coco_json(path: Path) -> CocoContent:
 
     Args:
         path: the JSON file.
+        images_dir: folder of the images; None where it does not matter.
 
     Returns:
         Its content.
@@ -79,14 +52,22 @@ def read_coco_json(path: Path) -> CocoContent:
         sizes = np.stack([height, width], axis=1)
         sizes[(sizes == UNKNOWN_SIZE).any(axis=1)] = UNKNOWN_SIZE
         classes = _read_categories(categories)
-        return CocoContent(
+        boxes = annotations.boxes("bbox")
+        return DatasetContent(
+            format="coco",
+            path=path,
+            images_dir=path.parent if images_dir is None else images_dir,
             image_ids=image_ids,
             sizes=sizes,
             file_names=_read_file_names(images),
-            boxes=annotations.boxes("bbox"),
+            boxes=boxes,
             image_index=_rows_of(annotations, "image_id", image_ids, "the id of an image of this file"),
             labels=_rows_of(annotations, "category_id", np.array(classes.ids), "the id of a category of this file"),
-            is_crowd=annotations.flags("iscrowd"),
+            is_ignored=annotations.flags("iscrowd"),
+            areas=_read_areas(annotations),
+            annotation_ids=_read_annotation_ids(annotations),
+            box_numbers=np.arange(len(boxes)),
+            box_files=None,
             categories=classes,
         )
 
@@ -143,6 +124,23 @@ def _read_categories(section: Section) -> Categories:
             raise section.error(index, "name", ascii(name), "text; this has half of a UTF-16 surrogate pair")
     order = np.argsort(ids)
     return Categories(tuple(ids[order].tolist()), tuple(names[i] for i in order.tolist()))
+
+
+def _read_areas(section: Section) -> npt.NDArray[np.float64]:
+    """Return areas as far as they are numbers: training does not need them, so none is wrong here."""
+    values = [entry.get("area") for entry in section.entries]
+    return np.array([value if type(value) is float else _area(value) for value in values], dtype=np.float64)
+
+
+def _area(value: object) -> float:
+    return float(value) if type(value) is int and abs(value) < 2**63 else math.nan
+
+
+def _read_annotation_ids(section: Section) -> npt.NDArray[np.int64]:
+    """Return ids as far as they are integers from 0 on, else -1: training does not need them either."""
+    values = [entry.get("id") for entry in section.entries]
+    is_fine = [type(value) is int and 0 <= value < 2**63 for value in values]
+    return np.array([value if fine else -1 for value, fine in zip(values, is_fine, strict=True)], dtype=np.int64)
 
 
 def _read_file_names(section: Section) -> list[str]:
