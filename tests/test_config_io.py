@@ -313,15 +313,15 @@ def test_an_unknown_key_of_the_file_is_named_with_its_line(config_file, text, me
     [
         (
             "optimizer.lr=fast",
-            "optimizer.lr (from the command line): expected a number above 0, found the string 'fast'",
+            "optimizer.lr (from the command line): expected auto or a number above 0, found the string 'fast'",
         ),
         (
             "optimizer.lr='0.1'",
-            "optimizer.lr (from the command line): expected a number above 0, found the string '0.1'",
+            "optimizer.lr (from the command line): expected auto or a number above 0, found the string '0.1'",
         ),
-        ("optimizer.lr=0", "optimizer.lr (from the command line): expected a number above 0, found 0"),
-        ("optimizer.lr=.nan", "optimizer.lr (from the command line): expected a number above 0, found .nan"),
-        ("optimizer.lr=-1e999", "optimizer.lr (from the command line): expected a number above 0, found -.inf"),
+        ("optimizer.lr=0", "optimizer.lr (from the command line): expected auto or a number above 0, found 0"),
+        ("optimizer.lr=.nan", "optimizer.lr (from the command line): expected auto or a number above 0, found .nan"),
+        ("optimizer.lr=-1e999", "optimizer.lr (from the command line): expected auto or a number above 0, found -.inf"),
         (
             "seed=true",
             "seed (from the command line): expected an integer of at least 0 and below 9223372036854775808, ",
@@ -381,7 +381,7 @@ def test_an_unknown_key_of_the_file_is_named_with_its_line(config_file, text, me
         ("data.augment=[{p: .inf}]", "data.augment[0].p (from the command line): expected a finite number, found .inf"),
         (
             f"optimizer.lr={'9' * 399}",
-            f"optimizer.lr (from the command line): expected a number above 0, found {'9' * 60}...",
+            f"optimizer.lr (from the command line): expected auto or a number above 0, found {'9' * 60}...",
         ),
         (
             "data.max_side={a: 1}",
@@ -446,7 +446,7 @@ def test_all_errors_are_reported_together_without_jargon(config_file):
         "unknown key 'foo' (from the command line)",
         "override 'log_every'",
         "seed (from the command line): expected an integer of at least 0",
-        "optimizer.lr (from x.yaml:9): expected a number above 0, found the string 'fast'",
+        "optimizer.lr (from x.yaml:9): expected auto or a number above 0, found the string 'fast'",
         "unknown key 'optimizer.wd' (from x.yaml:10)",
         "eval.nms_thresh (from x.yaml:13): expected a number from 0 to 1, found 1.5",
         "eval.every (from x.yaml:13): expected an integer of at least 1 or epoch, found the string 'never'",

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from detector.config.base import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Section
+from detector.config.base import Auto, Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Section
 
 ClsLossName = Literal[
     "sigmoid_focal", "sigmoid_ce", "focal_star", "quality_focal", "varifocal", "ohem", "softmax_ce", "softmax_focal"
@@ -100,12 +100,13 @@ class LossConfig(Section):
 
 
 class OptimizerConfig(Section):
-    """Optimiser. The learning rate is used as written and never rescaled."""
+    """Optimiser. A learning rate that is a number is used as written and never rescaled."""
 
     name: Literal["sgd", "adamw"] = "sgd"
     """SGD with momentum, or AdamW."""
-    lr: PositiveFloat = 0.01
-    """Peak learning rate, for `data.batch_size` images per step."""
+    lr: Auto | PositiveFloat = 0.01
+    """Peak learning rate, for `data.batch_size` images per step; auto = derived from the optimiser and the batch, with
+    the reason printed at the start."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """SGD's momentum."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
@@ -117,18 +118,26 @@ class OptimizerConfig(Section):
     clip_grad_norm: PositiveFloat | None = None
     """Gradients are scaled down to this total norm; null = off."""
 
+    @property
+    def resolved_lr(self) -> float:
+        """`lr` as a number, which :func:`detector.engine.recipe.resolve_recipe` puts in place of auto."""
+        if self.lr == "auto":
+            raise ValueError("optimizer.lr is auto; expected a number")
+        return self.lr
+
 
 class ScheduleConfig(Section):
     """Length of the run and the course of the learning rate."""
 
     name: Literal["multistep", "cosine"] = "multistep"
     """multistep: times `decay_factor` at each milestone; cosine: down to `min_factor` at the end."""
-    max_steps: PositiveInt | None = None
-    """Optimiser steps. Exactly one of `max_steps` and `epochs`."""
+    max_steps: Auto | PositiveInt | None = None
+    """Optimiser steps; auto = derived from the number of images. Exactly one of `max_steps` and `epochs`."""
     epochs: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Passes over the training images."""
-    warmup_steps: NonNegativeInt = 1000
-    """Steps over which the learning rate rises linearly from `warmup_factor` times its value."""
+    warmup_steps: Auto | NonNegativeInt = 1000
+    """Steps over which the learning rate rises linearly from `warmup_factor` times its value; auto = a tenth of the
+    run, at most 1000."""
     warmup_factor: Fraction = 0.001
     """Factor at step 0."""
     milestones: tuple[PositiveInt, ...] = ()

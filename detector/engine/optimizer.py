@@ -17,13 +17,13 @@ def build_optimizer(config: OptimizerConfig, model: nn.Module) -> Optimizer:
     groups = _parameter_groups(model, config.weight_decay, decay_norm_and_bias=config.decay_norm_and_bias)
     match config.name:
         case "sgd":
-            optimizer: Optimizer = SGD(groups, lr=config.lr, momentum=config.momentum, fused=True)
+            optimizer: Optimizer = SGD(groups, lr=config.resolved_lr, momentum=config.momentum, fused=True)
             if config.momentum:
                 for group in optimizer.param_groups:
                     for parameter in group["params"]:
                         optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         case "adamw":
-            optimizer = AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+            optimizer = AdamW(groups, lr=config.resolved_lr, betas=config.betas, fused=True)
     return optimizer
 
 

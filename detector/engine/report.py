@@ -105,12 +105,13 @@ def _describe_network(config: Config, state: TrainState) -> str:
 
 def _describe_recipe(config: Config) -> str:
     optimizer, cls, box = config.optimizer, config.loss.cls, config.loss.box
-    per_image = optimizer.lr / config.data.batch_size
+    per_image = optimizer.resolved_lr / config.data.batch_size
     cls_parameters = ", ".join(f"{key} {_show(getattr(cls, key))}" for key in cls.acting_keys)
     box_parameters = f" (beta {box.beta:g})" if box.name == "smooth_l1" else ""
     box_weight = "" if box.weight == 1 else f"{box.weight:g} x "
     return (
-        f"{optimizer.name}, lr {optimizer.lr:g} ({per_image:.3g} per image), weight decay {optimizer.weight_decay:g}; "
+        f"{optimizer.name}, lr {optimizer.resolved_lr:g} ({per_image:.3g} per image), "
+        f"weight decay {optimizer.weight_decay:g}; "
         f"{cls.name} ({cls_parameters}, prior {config.model.head.prior:g}) + {box_weight}{box.name}{box_parameters}, "
         f"normaliser {config.loss.normalizer}"
     )

@@ -13,18 +13,15 @@ _MAY_CHANGE = ("output_dir ", "log_every ", "device ", "data.num_workers ", "eva
 """Keys that change no number of the training."""
 
 
-def find_resume(
-    output_dir: Path, resume: str | None, config: Config
-) -> tuple[tuple[str, dict[str, Any]] | None, list[str]]:
+def find_resume(output_dir: Path, resume: str | None) -> tuple[tuple[str, dict[str, Any]] | None, list[str]]:
     """Return the checkpoint to continue from, if any.
 
     Args:
         output_dir: run folder.
         resume: None, "auto" (newest intact checkpoint of the run folder) or a checkpoint file.
-        config: of the run that is to continue.
 
     Returns:
-        Name and content of the checkpoint, and notes: what is damaged, where it continues, which values differ.
+        Name and content of the checkpoint, and notes: what is damaged, where it continues.
 
     Raises:
         UserError: if the file is not readable, or no checkpoint of the run folder is intact.
@@ -33,7 +30,7 @@ def find_resume(
         return None, []
     if resume != "auto":
         content = load_checkpoint(Path(resume))
-        return (resume, content), [f"resumed from {resume}", *_describe_changes(content["config"], resume, config)]
+        return (resume, content), [f"resumed from {resume}"]
     found, problems = find_newest_checkpoint(output_dir / CHECKPOINTS)
     if found is None and problems:
         raise UserError(
@@ -43,13 +40,32 @@ def find_resume(
         return None, [f"--resume: no checkpoint in {output_dir / CHECKPOINTS}; starting from step 0"]
     notes = [f"{problem}; the one before is used" for problem in problems]
     path, content = found
-    notes += [f"resumed from {path}", *_describe_changes(content["config"], str(path), config)]
+    notes.append(f"resumed from {path}")
     return (str(path), content), notes
 
 
-def _describe_changes(old_yaml: str, source: str, config: Config) -> list[str]:
+def keep_resolved(config: Config, checkpoint: tuple[str, dict[str, Any]]) -> Config:
+    """Put what a run had in place of ``auto`` at its start there again."""
+    saved = _saved_config(checkpoint)
+    optimizer = {"lr": saved.optimizer.lr} if config.optimizer.lr == "auto" else {}
+    names = ("max_steps", "warmup_steps")
+    schedule = {name: getattr(saved.schedule, name) for name in names if getattr(config.schedule, name) == "auto"}
+    return config.model_copy(
+        update={
+            "optimizer": config.optimizer.model_copy(update=optimizer),
+            "schedule": config.schedule.model_copy(update=schedule),
+        }
+    )
+
+
+def describe_changes(config: Config, checkpoint: tuple[str, dict[str, Any]]) -> list[str]:
     """Return a note if a run continues with other values than it began with."""
-    before, after = flatten_config(load_config_text(old_yaml, source)), flatten_config(config)
+    before, after = flatten_config(_saved_config(checkpoint)), flatten_config(config)
     changed = [f"{key} {before[key]} -> {after[key]}" for key in after if before.get(key) != after[key]]
     changed = [change for change in changed if not change.startswith(_MAY_CHANGE)]
     return [f"the run continues with other values than it began with: {', '.join(changed)}"] if changed else []
+
+
+def _saved_config(checkpoint: tuple[str, dict[str, Any]]) -> Config:
+    source, content = checkpoint
+    return load_config_text(content["config"], source)

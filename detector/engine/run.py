@@ -23,8 +23,9 @@ from detector.engine.evaluator import Evaluator, build_evaluator
 from detector.engine.matcher import build_matcher
 from detector.engine.optimizer import build_optimizer
 from detector.engine.processes import Processes, join_processes, processes_from_environment
+from detector.engine.recipe import resolve_recipe
 from detector.engine.report import backbone_warning, effect_notes, format_report
-from detector.engine.resume import find_resume
+from detector.engine.resume import describe_changes, find_resume, keep_resolved
 from detector.engine.run_folder import CHECKPOINTS, check_run_folder, open_run_folder
 from detector.engine.schedule import Schedule, build_schedule
 from detector.engine.state import TrainState, transfer_weights
@@ -118,7 +119,6 @@ def build_run(
     train_split, val_split = open_train_and_val(config.data, config.seed)
     train, val = train_split.dataset, val_split.dataset
     notes = _check_datasets(config, processes, train_split, val_split)
-    schedule, schedule_notes = build_schedule(config.schedule, len(train), config.data.batch_size)
     evaluator = build_evaluator(
         config,
         val,
@@ -131,8 +131,10 @@ def build_run(
 
     _seed_everything(config)
     join_processes(processes, device)
-    content, resume_notes = find_resume(output_dir, resume, config)
-    state, init_notes = _build_state(config, train, device, precision, content, init_from)
+    checkpoint, resume_notes = find_resume(output_dir, resume)
+    config, recipe_notes = _resolve_recipe(config, len(train), checkpoint, is_initialised=init_from is not None)
+    schedule, schedule_notes = build_schedule(config.schedule, len(train), config.data.batch_size)
+    state, init_notes = _build_state(config, train, device, precision, checkpoint, init_from)
     loader, num_forwards = _build_loader(config, train, transforms, state.step, processes, device)
     stepper = Stepper(
         state,
@@ -159,7 +161,7 @@ def build_run(
         device=device,
         processes=processes,
     )
-    _report(run, [*notes, *schedule_notes, *resume_notes, *init_notes])
+    _report(run, [*notes, *resume_notes, *recipe_notes, *schedule_notes, *init_notes])
     return run
 
 
@@ -241,6 +243,16 @@ def _seed_everything(config: Config) -> None:
         # cuBLAS reads it when it is first used; torch refuses its nondeterministic workspaces otherwise.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+
+
+def _resolve_recipe(
+    config: Config, num_images: int, checkpoint: tuple[str, dict[str, Any]] | None, *, is_initialised: bool
+) -> tuple[Config, list[str]]:
+    """Return the configuration with numbers in place of ``auto``, and notes: reasons, or what changed since."""
+    if checkpoint is not None:
+        config = keep_resolved(config, checkpoint)
+        return config, describe_changes(config, checkpoint)
+    return resolve_recipe(config, num_images, is_pretrained=is_initialised or config.model.backbone.pretrained)
 
 
 def _build_state(

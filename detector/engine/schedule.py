@@ -51,10 +51,12 @@ def build_schedule(config: ScheduleConfig, num_images: int, batch_size: int) -> 
     """Return the schedule in steps, and notes on what did not fit into it.
 
     Args:
-        config: ``schedule`` of the configuration.
+        config: ``schedule`` of the configuration, with numbers in place of auto.
         num_images: images of one epoch.
         batch_size: images per step.
     """
+    if config.max_steps == "auto" or config.warmup_steps == "auto":
+        raise ValueError("schedule: max_steps or warmup_steps is auto; expected numbers")
     steps_per_epoch = num_images / batch_size
     if config.max_steps is not None:
         max_steps = config.max_steps

@@ -71,7 +71,7 @@ def train(
 def train_loop(run: Run) -> None:
     """Make the steps that are left: data, step, log, evaluate, save, stop."""
     config, state, recorder, last_step = run.config, run.state, run.recorder, run.schedule.max_steps
-    scheduler = attach_schedule(state.optimizer, run.schedule, config.optimizer.lr, state.step)
+    scheduler = attach_schedule(state.optimizer, run.schedule, config.optimizer.resolved_lr, state.step)
     batches, clock = iter(run.loader), StepClock()
     state.model.train()
     with StopRequest() as stop:

@@ -76,8 +76,8 @@ def plan_runs(
     _check_overrides(overrides, steps)
     length = [] if steps is None else [f"schedule.max_steps={steps}"]
     max_steps = load_config(config, [*overrides, *length]).schedule.max_steps
-    every = _NEVER_EARLIER if max_steps is None else max_steps
-    save_every = "epoch" if max_steps is None else max(1, max_steps // _SAVES_PER_RUN)
+    every = max_steps if isinstance(max_steps, int) else _NEVER_EARLIER
+    save_every = max(1, max_steps // _SAVES_PER_RUN) if isinstance(max_steps, int) else "epoch"
     equal = [*overrides, *length, f"eval.every={every}", f"checkpoint.every={save_every}", "checkpoint.keep=1"]
     runs = []
     for seed in seeds:
