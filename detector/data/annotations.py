@@ -7,23 +7,19 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from detector.data.box_cleaning import clean_boxes
 from detector.data.decode import read_image_size
 from detector.data.formats.coco import read_coco_json
 from detector.data.formats.content import UNKNOWN_SIZE, DatasetContent
 from detector.data.packed import PackedStrings
 from detector.errors import UserError
 from detector.structures import Categories
-
-MIN_SIDE: Final = 0.01
-"""Boxes with a side below this many pixels have nothing to learn from; it is also how far a box may leave its image
-without being counted, as files are written with rounded decimals."""
 
 _NUM_NAMED_IMAGES = 5
 
@@ -193,22 +189,14 @@ def _clean_boxes(
     content: DatasetContent, sizes: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], BoxProblems]:
     """Return clipped xyxy boxes [boxes of the file, 4], which of them to keep, and what was changed."""
-    x, y, width, height = content.boxes.T
-    with np.errstate(over="ignore", invalid="ignore"):  # sums with huge numbers and NaN are what is looked for
-        boxes = np.stack([x, y, x + width, y + height], axis=1)
-        is_degenerate = ~np.isfinite(boxes).all(axis=1) | ~((width >= MIN_SIDE) & (height >= MIN_SIDE))
-    limits = np.tile(sizes[content.image_index][:, ::-1], 2)  # [boxes, 4] as (width, height, width, height)
-    clipped = np.clip(boxes, 0, limits)
-    is_outside = ~is_degenerate & ((clipped[:, 2:] - clipped[:, :2]) < MIN_SIDE).any(axis=1)
-    with np.errstate(invalid="ignore"):  # infinity minus infinity, in boxes that are dropped
-        is_clipped = ~is_degenerate & ~is_outside & (np.abs(boxes - clipped) > MIN_SIDE).any(axis=1)
+    cleaned = clean_boxes(content.boxes, sizes[content.image_index])
 
     def problem(flags: npt.NDArray[np.bool_]) -> BoxProblem:
         images = np.unique(content.image_index[flags])[:_NUM_NAMED_IMAGES]
         return BoxProblem(int(flags.sum()), tuple(content.image_ids[images].tolist()))
 
-    problems = BoxProblems(problem(is_degenerate), problem(is_outside), problem(is_clipped))
-    return clipped, ~(is_degenerate | is_outside), problems
+    problems = BoxProblems(problem(cleaned.is_degenerate), problem(cleaned.is_outside), problem(cleaned.is_clipped))
+    return cleaned.corners, cleaned.is_kept, problems
 
 
 def _share(table: AnnotationTable) -> None:
