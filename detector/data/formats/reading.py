@@ -7,6 +7,8 @@ from typing import assert_never
 from detector.config import FormatName, SplitConfig
 from detector.data.formats.coco import read_coco_json
 from detector.data.formats.content import DatasetContent
+from detector.data.formats.detect import detect_format
+from detector.data.formats.voc import read_voc
 from detector.errors import UserError
 
 
@@ -50,10 +52,13 @@ def read_dataset(source: DatasetSource) -> DatasetContent:
     """
     if not source.path.exists():
         raise UserError(f"{source.path}: no such file or folder; expected a dataset in COCO, VOC, YOLO or CSV format")
-    match source.format:
-        case "auto" | "coco":
+    form = detect_format(source.path, source.split) if source.format == "auto" else source.format
+    match form:
+        case "coco":
             return read_coco_json(source.path, source.images)
-        case "voc" | "yolo" | "csv":
-            raise UserError(f"{source.path}: {source.format} is not supported yet")
+        case "voc":
+            return read_voc(source.path, source.split, source.images)
+        case "yolo" | "csv":
+            raise UserError(f"{source.path}: {form} is not supported yet")
         case _:
-            assert_never(source.format)
+            assert_never(form)
