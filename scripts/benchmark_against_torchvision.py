@@ -5,7 +5,7 @@
         data.train.annotations=train.json data.train.images=images data.val.annotations=test.json \
         data.val.images=images 'data.short_side=[256]' data.max_side=1333 model.fpn.channels=256 \
         model.head.num_convs=4 model.head.norm=none 'model.anchors.sizes=[32, 64, 128, 256, 512]' \
-        optimizer.lr=3e-4 schedule.max_steps=800 schedule.warmup_steps=80 precision=bf16
+        optimizer.lr=3e-4 schedule.max_steps=800 schedule.warmup_steps=80
 
 For each seed both networks start from the same weights. Every step draws one batch of our loader, and both train on it,
 one after the other, each going first every other time: data, augmentation, resize, anchors, optimiser, schedule and
@@ -36,19 +36,21 @@ from torch import nn
 from detector.config import Config
 from detector.config_io import flatten_config, load_config_with_origins
 from detector.criterion import LossNormalizer, build_criterion
-from detector.data.dataset import CocoDataset, open_coco_dataset
+from detector.data.dataset import DetectionDataset
 from detector.data.loader import build_train_loader
+from detector.data.opening import open_train_and_val
 from detector.data.transforms import build_transforms
 from detector.engine.device import ResolvedPrecision, describe_device, resolve_device, resolve_precision
 from detector.engine.evaluator import Evaluator, build_evaluator
 from detector.engine.matcher import build_matcher
 from detector.engine.optimizer import build_optimizer
 from detector.engine.processes import Processes
+from detector.engine.recipe import resolve_recipe
 from detector.engine.schedule import attach_schedule, build_schedule, is_due
 from detector.engine.state import TrainState
 from detector.engine.step import Stepper
 from detector.errors import UserError
-from detector.evaluation.coco import load_ground_truth, score, to_coco_results
+from detector.evaluation.coco import ground_truth_of, score, to_coco_results
 from detector.models import build_model
 from detector.structures import Batch
 
@@ -80,12 +82,10 @@ def main() -> None:
         args.json.write_text(json.dumps({"seeds": results}, indent=2) + "\n", encoding="utf-8")
 
 
-def open_data(config: Config) -> tuple[CocoDataset, CocoDataset, Any]:
+def open_data(config: Config) -> tuple[DetectionDataset, DetectionDataset, Any]:
     """Return training set, validation set and the ground truth to score on: all that knows of files."""
-    train, val = (
-        open_coco_dataset(Path(split.annotations), Path(split.images)) for split in (config.data.train, config.data.val)
-    )
-    return train, val, load_ground_truth(Path(config.data.val.annotations))
+    train, val = open_train_and_val(config.data, config.seed)
+    return train.dataset, val.dataset, ground_truth_of(val)
 
 
 def seed_result(config: Config, origins: Mapping[tuple[str | int, ...], str], seed: int, folder: Path) -> Any:
@@ -137,6 +137,7 @@ def train_and_score(config: Config, origins: Mapping[tuple[str | int, ...], str]
     train, val, ground_truth = open_data(config)
     if bool(train.table.ignore.any()):
         raise UserError(f"{train.table.path}: has ignore regions (crowds), which torchvision does not know")
+    config, _ = resolve_recipe(config, len(train), is_pretrained=config.model.backbone.pretrained)
     schedule, _ = build_schedule(config.schedule, len(train), config.data.batch_size)
     torch.manual_seed(config.seed)
     ours = build_our_system(config, len(train.categories), schedule, precision, device)

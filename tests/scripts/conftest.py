@@ -1,0 +1,6 @@
+"""Scripts import their helpers as what they are: files beside them."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
