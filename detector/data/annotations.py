@@ -4,7 +4,6 @@ Letters: I images, B boxes that are left after cleaning, K classes.
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -14,9 +13,9 @@ import torch
 from torch import Tensor
 
 from detector.data.box_cleaning import clean_boxes
-from detector.data.decode import read_image_size
 from detector.data.formats.coco import read_coco_json
 from detector.data.formats.content import UNKNOWN_SIZE, DatasetContent
+from detector.data.image_sizes import read_image_sizes
 from detector.data.packed import PackedStrings
 from detector.errors import UserError
 from detector.structures import Categories
@@ -177,11 +176,8 @@ def complete_sizes(content: DatasetContent) -> DatasetContent:
     rows = np.flatnonzero((content.sizes == UNKNOWN_SIZE).any(axis=1))
     if not len(rows):
         return content
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        paths = [content.images_dir / content.file_names[row] for row in rows.tolist()]
-        found = list(pool.map(read_image_size, paths))
     sizes = content.sizes.copy()
-    sizes[rows] = np.array(found, dtype=np.int64)
+    sizes[rows] = read_image_sizes([content.images_dir / content.file_names[row] for row in rows.tolist()])
     return replace(content, sizes=sizes)
 
 

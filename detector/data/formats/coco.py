@@ -1,18 +1,16 @@
 """A COCO annotation file, parsed and checked; the content as it is in the file."""
 
-import gc
 import json
 import math
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from detector.data.formats.content import UNKNOWN_SIZE, DatasetContent
+from detector.data.formats.gc_pause import garbage_collection_paused
+from detector.data.formats.image_files import leaves_folder
 from detector.data.formats.json_columns import Section, describe
 from detector.errors import UserError
 from detector.structures import Categories
@@ -35,7 +33,7 @@ def read_coco_json(path: Path, images_dir: Path | None = None) -> DatasetContent
         UserError: the file cannot be read, is no JSON, or its content is not what COCO's format says. The message
             names the file, the entry with its ids, the key, what was found and what was expected.
     """
-    with _garbage_collection_paused():
+    with garbage_collection_paused():
         document = _parse(path)
         images, categories = Section.of(path, document, "images"), Section.of(path, document, "categories")
         annotations = Section.of(path, document, "annotations")
@@ -70,18 +68,6 @@ def read_coco_json(path: Path, images_dir: Path | None = None) -> DatasetContent
             box_files=None,
             categories=classes,
         )
-
-
-@contextmanager
-def _garbage_collection_paused() -> Iterator[None]:
-    """Pause the search for reference cycles: it would walk millions of new objects again and again, for nothing."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -146,16 +132,9 @@ def _read_annotation_ids(section: Section) -> npt.NDArray[np.int64]:
 def _read_file_names(section: Section) -> list[str]:
     names = section.strings("file_name")
     for index, name in enumerate(names):
-        # A quick look first: almost no name has any of these.
-        if (".." in name or name[0] in "/\\" or ":" in name or "\0" in name) and _leaves_folder(name):
+        if leaves_folder(name):
             raise section.error(index, "file_name", describe(name), "a path inside the image folder")
     return names
-
-
-def _leaves_folder(name: str) -> bool:
-    path = PurePath(name)
-    is_absolute = path.is_absolute() or bool(path.drive) or name[0] in "/\\"
-    return is_absolute or "\0" in name or ".." in re.split(r"[/\\]", name)
 
 
 def _rows_of(section: Section, key: str, ids: npt.NDArray[np.int64], expected: str) -> npt.NDArray[np.int64]:

@@ -17,12 +17,12 @@ _MAX_DEPTH = 16  # folders below folders; stops at links that multiply
 
 @dataclass(frozen=True, slots=True)
 class ImageFiles:
-    """The image files below a folder.
+    """The files below a folder of images.
 
     Attributes:
         folder: the folder.
-        names: their paths relative to it, with "/".
-        by_stem: these paths by what is left of them without the extension, sorted.
+        names: all files, as paths relative to it, with "/".
+        by_stem: those with the extension of an image, by what is left without it, sorted.
     """
 
     folder: Path
@@ -31,14 +31,14 @@ class ImageFiles:
 
     @classmethod
     def below(cls, folder: Path, *, recursive: bool = True) -> Self:
-        """List the image files of a folder and, if asked, of those below it.
+        """List the files of a folder and, if asked, of those below it.
 
         Raises:
             UserError: a folder cannot be listed.
         """
-        names = [name for name in list_files(folder, recursive=recursive) if is_image(name)]
+        names = list(list_files(folder, recursive=recursive))
         by_stem: dict[str, list[str]] = {}
-        for name in sorted(names):
+        for name in sorted(filter(is_image, names)):
             by_stem.setdefault(stem(name), []).append(name)
         return cls(folder, frozenset(names), by_stem)
 
@@ -91,11 +91,10 @@ def _list(folder: Path, prefix: str, recursive: bool, parents: tuple[tuple[int, 
 
 def leaves_folder(name: str) -> bool:
     """Whether a file name of a dataset is no path inside its folder: absolute, on another drive, or with ".."."""
-    if not (".." in name or name[:1] in "/\\" or ":" in name or "\0" in name):  # a quick look: almost no name does
+    is_rooted = name.startswith(("/", "\\"))
+    if not (is_rooted or ".." in name or ":" in name or "\0" in name):  # a quick look: almost no name has any
         return False
-    path = PurePath(name)
-    is_absolute = path.is_absolute() or bool(path.drive) or name[0] in "/\\"
-    return is_absolute or "\0" in name or ".." in re.split(r"[/\\]", name)
+    return is_rooted or bool(PurePath(name).drive) or "\0" in name or ".." in re.split(r"[/\\]", name)
 
 
 def normalize(name: str) -> str:

@@ -92,7 +92,7 @@ def _image_of(file: Path, root: Element, entry: VocEntry, files: ImageFiles) -> 
         raise UserError(f"{file}: several images have its name: {', '.join(entry.images)}; expected one in <filename>")
     if element is not None and leaves_folder(written):
         raise UserError(f"{file}:{element.line}: <filename> {quote(written)} is no path inside {files.folder}")
-    return normalize(written) if is_image(written) else f"{entry.name}.jpg"  # it is missing: for others to say
+    return normalize(written) if is_image(written) else f"{entry.name}.jpg"  # missing, for others to say
 
 
 def _read_size(file: Path, root: Element) -> Size:

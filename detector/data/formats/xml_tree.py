@@ -87,4 +87,7 @@ def read_xml(path: Path) -> Element:
         raise UserError(f"{path}:{error.lineno}:{error.offset + 1}: no valid XML: {reason}") from error
     except (ValueError, LookupError) as error:  # an encoding that expat does not know or Python cannot give it
         raise UserError(f"{path}: no valid XML: {error}") from error
+    finally:  # the functions hold the parser and the parser holds them
+        parser.StartElementHandler = parser.EndElementHandler = parser.CharacterDataHandler = None
+        parser.StartDoctypeDeclHandler = None
     return document.children[0]
