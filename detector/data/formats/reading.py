@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import assert_never
 
 from detector.config import FormatName, SplitConfig
-from detector.data.formats.coco import read_coco_json
+from detector.data.formats.coco_layout import read_coco
 from detector.data.formats.content import DatasetContent
+from detector.data.formats.csv_table import read_csv
 from detector.data.formats.detect import detect_format
+from detector.data.formats.gc_pause import garbage_collection_paused
+from detector.data.formats.image_files import leaves_folder
 from detector.data.formats.voc import read_voc
+from detector.data.formats.yolo import read_yolo
 from detector.errors import UserError
 
 
@@ -50,15 +54,22 @@ def read_dataset(source: DatasetSource) -> DatasetContent:
     Raises:
         UserError: it does not exist, its format cannot be told, or its content is wrong.
     """
+    if source.split is not None and (not source.split or leaves_folder(source.split)):
+        raise UserError(f"{source.path}: split {source.split!r} is no name of a split, such as train")
     if not source.path.exists():
         raise UserError(f"{source.path}: no such file or folder; expected a dataset in COCO, VOC, YOLO or CSV format")
     form = detect_format(source.path, source.split) if source.format == "auto" else source.format
-    match form:
-        case "coco":
-            return read_coco_json(source.path, source.images)
-        case "voc":
-            return read_voc(source.path, source.split, source.images)
-        case "yolo" | "csv":
-            raise UserError(f"{source.path}: {form} is not supported yet")
-        case _:
-            assert_never(form)
+    if form == "voc" and source.path.is_file():
+        raise UserError(f"{source.path}: is a file, expected the folder of a dataset in VOC format")
+    with garbage_collection_paused():
+        match form:
+            case "coco":
+                return read_coco(source.path, source.split, source.images)
+            case "voc":
+                return read_voc(source.path, source.split, source.images)
+            case "yolo":
+                return read_yolo(source.path, source.split, source.images)
+            case "csv":
+                return read_csv(source.path, source.split, source.images)
+            case _:
+                assert_never(form)

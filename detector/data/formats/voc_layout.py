@@ -89,6 +89,11 @@ def find_annotations(folder: Path) -> Path | None:
     return folder if folder.is_dir() and any(map(_is_xml, list_files(folder, recursive=False))) else None
 
 
+def folders_with_annotations(path: Path) -> list[str]:
+    """Return the folders in a folder that are laid out as VOC, such as the splits that Roboflow writes."""
+    return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and find_annotations(entry) is not None)
+
+
 def _is_xml(name: str) -> bool:
     return name.lower().endswith(".xml")
 
@@ -101,7 +106,9 @@ def _find_image_set(path: Path, split: str) -> Path | None:
 def _no_annotations(path: Path, split: str | None) -> UserError:
     if split is None:
         looked = f"no XML files: looked for {', '.join(f'{name}/*.xml' for name in _ANNOTATIONS)} and *.xml"
-        return UserError(f"{path}: {looked}; the folder {describe_folder(path)}")
+        splits = ", ".join(folders_with_annotations(path))
+        advice = f"there are some in {splits}: choose one with split, as in data.train.split=train"
+        return UserError(f"{path}: {looked}; {advice if splits else f'the folder {describe_folder(path)}'}")
     sets = {file.stem for place in _IMAGE_SETS for file in (path / place).glob("*.txt")}
     names = sorted(sets, key=lambda name: ("_" in name, name))[:8]  # those of one class, such as cat_train, last
     looked = f"no split {split!r}: looked for {_IMAGE_SETS[0]}/{split}.txt and for XML files in {split}/"

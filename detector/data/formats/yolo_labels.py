@@ -1,0 +1,73 @@
+"""Label files of YOLO: one line an object, ``class x_center y_center width height`` in parts of the image's sides."""
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from detector.data.formats.text_files import quote, read_lines, read_number
+from detector.errors import UserError
+
+MAX_COORDINATE: Final = 16.0
+"""Coordinates are parts of the image, so about 0 to 1; what is beyond this in size must be something else, such as
+pixels. The room in between is for boxes that leave their image, which others report."""
+
+_MIN_POLYGON = 6  # numbers: three corners
+
+
+class YoloObject(NamedTuple):
+    """A line: class from 0 on, (x, y, width, height) of the upper left corner in parts of the image, line number."""
+
+    label: int
+    box: tuple[float, float, float, float]
+    line: int
+
+
+def read_labels(path: Path, num_classes: int) -> list[YoloObject]:
+    """Read a label file; polygons, ``class x1 y1 x2 y2 x3 y3 ...``, become the boxes around them.
+
+    A line of six values (a box with a confidence, as predictions have) is an error. Ultralytics, whose format this
+    is, leaves out the whole image then, and reads boxes in a file with polygons as polygons of two corners; here each
+    line counts for itself.
+
+    Args:
+        path: the file, which may be empty.
+        num_classes: K; classes are 0 ... K-1.
+
+    Raises:
+        UserError: the file cannot be read, or a line is something else; names file and line.
+    """
+    return [
+        _read_object(tokens, num_classes, path, number)
+        for number, line in enumerate(read_lines(path), start=1)
+        if (tokens := line.split())
+    ]
+
+
+def _read_object(tokens: list[str], num_classes: int, path: Path, line: int) -> YoloObject:
+    values = [value for token in tokens if (value := read_number(token)) is not None]
+    if len(values) < len(tokens):
+        wrong = next(token for token in tokens if read_number(token) is None)
+        raise UserError(f"{path}:{line}: {quote(wrong)} is no finite number, expected class x y width height")
+    label, *coordinates = values
+    count = len(coordinates)
+    if count != 4 and (count < _MIN_POLYGON or count % 2):
+        advice = ": a box with a confidence, as in predictions?" if count == 5 else ""
+        raise UserError(
+            f"{path}:{line}: {len(tokens)} values{advice}; expected 5 (class x y width height), or a class and the "
+            "corners of a polygon, two numbers each"
+        )
+    if not (label.is_integer() and 0 <= label < num_classes):
+        raise UserError(
+            f"{path}:{line}: class {quote(tokens[0])}, expected 0 ... {num_classes - 1}: the dataset has {num_classes} "
+            "classes"
+        )
+    if max(map(abs, coordinates)) > MAX_COORDINATE:
+        raise UserError(
+            f"{path}:{line}: {quote(' '.join(tokens))}: the coordinates must be parts of the image's width and height, "
+            "from 0 to 1; are these pixels?"
+        )
+    if count == 4:
+        x, y, width, height = coordinates
+        return YoloObject(int(label), (x - width / 2, y - height / 2, width, height), line)
+    left, top = min(coordinates[::2]), min(coordinates[1::2])
+    box = (left, top, max(coordinates[::2]) - left, max(coordinates[1::2]) - top)
+    return YoloObject(int(label), box, line)
