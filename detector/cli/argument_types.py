@@ -41,6 +41,11 @@ def positive(text: str) -> int:
     return int(_number(text, lambda n: n == int(n) and n >= 1, "a whole number from 1 on"))
 
 
+def not_negative_integer(text: str) -> int:
+    """Read a whole number from 0 on."""
+    return int(_number(text, lambda n: n == int(n) and n >= 0, "a whole number from 0 on"))
+
+
 def _number(text: str, is_fine: Callable[[float], bool], expected: str) -> float:
     try:
         value = float(text)

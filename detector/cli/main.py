@@ -13,6 +13,7 @@ COMMANDS: Final = {
     "train": "train a detector as a configuration says",
     "evaluate": "score a checkpoint, or a file of detections, with the COCO metrics",
     "predict": "detect objects in pictures, folders and videos",
+    "convert-dataset": "write a dataset in another format",
     "make-demo": "generate the demo data set",
     "loss-lab": "see what the focal loss does: curves, numbers, figures, an ablation",
 }
@@ -37,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _answer(arguments: list[str]) -> int:
     """Answer a line that names no command: help, version, or what is wrong with it."""
-    listing = "\n".join(f"  {name:<10}  {summary}" for name, summary in COMMANDS.items())
+    width = max(map(len, COMMANDS))
+    listing = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="detector",
         usage="%(prog)s [-h] [--version] COMMAND ...",

@@ -75,13 +75,8 @@ class YamlValue:
         return text
 
     def _error(self, node: yaml.Node, expected: str) -> UserError:
-        found = (
-            quote(node.value)
-            if isinstance(node, yaml.ScalarNode)
-            else "a list"
-            if isinstance(node, yaml.SequenceNode)
-            else "a mapping"
-        )
+        kind = "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
+        found = quote(node.value) if isinstance(node, yaml.ScalarNode) else kind
         return UserError(f"{self.path}:{node.start_mark.line + 1}: '{self.key}' is {found}, expected {expected}")
 
 

@@ -1,0 +1,127 @@
+"""What a format cannot hold: said before it is written, left out where it must be, never turned into something else."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.data.formats.content import DatasetContent, FormatName
+from detector.data.formats.image_files import IMAGE_SUFFIXES, is_image, normalize, stem
+from detector.data.formats.text_files import quote
+from detector.data.formats.yolo_labels import MAX_COORDINATE
+from detector.errors import UserError
+
+_NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 (Sec. 2.2) does not allow, escaped or not."""
+
+_THIN: Final = 1 + 1e-6  # what rounding makes of a side of one pixel
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The part of a dataset that a format can hold, and what was left out or changes, a line each."""
+
+    content: DatasetContent
+    notes: Sequence[str]
+
+
+def fit_to(content: DatasetContent, form: FormatName) -> Fitted:
+    """Return the part of a dataset that a format can hold.
+
+    Args:
+        content: all sizes known.
+        form: the format.
+
+    Raises:
+        UserError: a name of an image or of a class cannot be written, two images have the same name, or no box is left
+            for a format that has no list of classes.
+    """
+    _check_file_names(content, form)
+    if form == "coco":
+        return Fitted(content, ())
+    keep = np.ones(content.num_boxes, dtype=np.bool_)
+    notes = []
+    for reason, rows in _unfit(content, form):
+        if count := int((rows & keep).sum()):
+            notes.append(f"left out: {count} {reason}")
+        keep &= ~rows
+    fitted = content.select_boxes(keep)
+    if form == "yolo":
+        return Fitted(fitted, notes)
+    _check_class_names(content, form)
+    if not fitted.num_boxes:
+        raise UserError(
+            f"{content.path}: no box to write; {form.upper()} has no list of classes, so that a dataset without boxes "
+            "could not be read"
+        )
+    lost = np.setdiff1d(np.arange(len(content.categories)), fitted.labels)
+    if len(lost):
+        names = ", ".join(content.categories.names[label] for label in lost.tolist())
+        notes.append(f"left out: {len(lost)} classes without a box, as {form.upper()} has no list of them: {names}")
+    if form == "voc" and (thin := int(is_thin(fitted.boxes).sum())):
+        notes.append(f"{thin} boxes at most one pixel wide or high, which VOC cannot tell from boxes without area")
+    return Fitted(fitted, notes)
+
+
+def _unfit(content: DatasetContent, form: FormatName) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+    """Yield what cannot be written, with a flag for each box."""
+    boxes = content.boxes
+    with np.errstate(over="ignore", invalid="ignore"):
+        corners = boxes[:, :2] + boxes[:, 2:]
+    is_finite = np.isfinite(np.concatenate([boxes, corners], axis=1)).all(axis=1)
+    yield "boxes with a number that is not finite", np.logical_not(is_finite)
+    if form in ("yolo", "csv"):
+        yield f"ignore regions (crowds, difficult objects), as {form.upper()} knows objects only", content.is_ignored
+    if form == "yolo":
+        sizes = np.tile(content.sizes[content.image_index][:, ::-1], 2)
+        with np.errstate(over="ignore", invalid="ignore"):
+            centers = np.concatenate([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]], axis=1) / sizes
+        reason = f"boxes further than {MAX_COORDINATE:g} times the image's side away from it"
+        yield reason, np.logical_not((np.abs(centers) < MAX_COORDINATE).all(axis=1))
+
+
+def is_thin(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Whether a box [B, 4] is at most one pixel wide or high, which VOC's numbers say of boxes without area too."""
+    sides = boxes[:, 2:]
+    return np.asarray(((sides > 0) & (sides <= _THIN)).any(axis=1))
+
+
+def _check_file_names(content: DatasetContent, form: FormatName) -> None:
+    seen: set[str] = set()
+    for name in map(normalize, content.file_names):
+        if name in seen:
+            raise UserError(f"{content.path}: two images are named {quote(name)}, expected different names")
+        seen.add(name)
+        if (problem := _problem_of_file_name(name, form)) is not None:
+            raise UserError(f"{content.path}: the image {quote(name)} {problem}")
+
+
+def _problem_of_file_name(name: str, form: FormatName) -> str | None:
+    """Return why a format cannot hold a file name; None = it can."""
+    if form == "coco":
+        return None
+    if not name.isascii() and any("\ud800" <= character <= "\udfff" for character in name):
+        return "has a name that is no UTF-8 text"
+    if form in ("voc", "csv") and (name != name.strip() or stem(name) != stem(name).strip()):
+        return f"has a name that begins or ends with white space, which {form.upper()} does not keep"
+    if form == "voc" and (_NO_XML.search(name) or "\n" in name or "\r" in name):
+        return "has a name with a character that VOC's XML files and lists cannot hold"
+    if form in ("voc", "yolo") and (name.startswith(".") or "/." in name):
+        return "has a hidden name (it begins with a dot), which readers of folders pass over"
+    if form == "yolo" and not is_image(name):
+        return f"has another extension than {', '.join(sorted(IMAGE_SUFFIXES))}, by which YOLO finds images"
+    return None
+
+
+def _check_class_names(content: DatasetContent, form: FormatName) -> None:
+    for name in content.categories.names:
+        if name != name.strip():
+            raise UserError(
+                f"{content.path}: the class {quote(name)} begins or ends with white space, which {form.upper()} does "
+                "not keep"
+            )
+        if "\0" in name or (form == "voc" and _NO_XML.search(name)):
+            raise UserError(f"{content.path}: the class {quote(name)} has a character that {form.upper()} cannot hold")
