@@ -82,7 +82,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path}: not a readable checkpoint ({reason[:200]})") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path}: a PyTorch file, but not a checkpoint of this program")
+        raise UserError(
+            f"{path}: a PyTorch file, but not a checkpoint of this program, such as RUN/checkpoints/best.pt; weights "
+            "of a backbone from elsewhere are for model.backbone.weights=FILE"
+        )
     if content.get("version") != VERSION:
         raise UserError(f"{path}: checkpoint version {content.get('version')}, this program reads version {VERSION}")
     return content

@@ -16,7 +16,7 @@ from detector.data.loader import BatchLoader, build_train_loader
 from detector.data.opening import OpenSplit, open_train_and_val
 from detector.data.samplers import split_batch
 from detector.data.transforms import Transforms, build_transforms
-from detector.engine.checkpoint import load_checkpoint, set_aside_later_checkpoints
+from detector.engine.checkpoint import set_aside_later_checkpoints
 from detector.engine.device import ResolvedPrecision, describe_device, resolve_device, resolve_precision
 from detector.engine.ema import WeightAverage
 from detector.engine.evaluator import Evaluator, build_evaluator
@@ -28,8 +28,9 @@ from detector.engine.report import backbone_warning, effect_notes, format_report
 from detector.engine.resume import describe_changes, find_resume, keep_resolved
 from detector.engine.run_folder import CHECKPOINTS, check_run_folder, open_run_folder
 from detector.engine.schedule import Schedule, build_schedule
-from detector.engine.state import TrainState, transfer_weights
+from detector.engine.state import TrainState
 from detector.engine.step import Stepper
+from detector.engine.transfer import initialise_model
 from detector.evaluation.coco import ground_truth_of
 from detector.inspect.startup import check_decodable, check_files_present
 from detector.models import build_model
@@ -267,9 +268,7 @@ def _build_state(
     model = build_model(config.model, len(train.categories), load_weights=starts_fresh)
     notes = []
     if content is None and init_from is not None:
-        source = load_checkpoint(init_from)
-        weights = source["model"] if source["ema"] is None else source["ema"]["model"]
-        notes.append(transfer_weights(model, weights, str(init_from)))
+        notes.append(initialise_model(model, config.model, train.categories, init_from))
     model = model.to(device)
     state = TrainState(
         model=model,

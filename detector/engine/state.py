@@ -79,10 +79,10 @@ class TrainState:
         Raises:
             UserError: if classes, network or optimiser are not those of the checkpoint.
         """
-        if checkpoint_categories(content) != categories:
+        if (difference := _class_difference(checkpoint_categories(content), categories)) is not None:
             raise UserError(
-                f"{source}: the checkpoint was trained on other classes: {list(content['categories']['names'])}, "
-                f"the data has {list(categories.names)}. To start from its weights use --init-from"
+                f"{source}: the checkpoint was trained on other classes: {difference}. To start a new run from its "
+                f"weights, class by class by name, use --init-from {source}"
             )
         if (content["ema"] is None) != (self.ema is None):
             has, wants = ("no", "one") if content["ema"] is None else ("one", "none")
@@ -121,6 +121,27 @@ def checkpoint_categories(content: dict[str, Any]) -> Categories:
     return Categories(tuple(content["categories"]["ids"]), tuple(content["categories"]["names"]))
 
 
+def _class_difference(trained: Categories, found: Categories) -> str | None:
+    """Say how the classes of the data differ from those of a checkpoint; None where they do not."""
+    gone = [name for name in trained.names if name not in found.names]
+    new = [name for name in found.names if name not in trained.names]
+    if gone or new:
+        sides = (("only in the checkpoint", gone), ("only in the data", new))
+        return "; ".join(f"{side}: {', '.join(names)}" for side, names in sides if names)
+    if trained.names != found.names:
+        row = next(i for i, name in enumerate(trained.names) if name != found.names[i])
+        ours, theirs = trained.names[row], found.names[row]
+        return f"the same names in another order: class {row} is {ours!r} in the checkpoint and {theirs!r} in the data"
+    rows = [i for i, own in enumerate(trained.ids) if own != found.ids[i]]
+    if rows:
+        row = rows[0]
+        return (
+            f"the same names with other ids ({len(rows)} differ): {trained.names[row]!r} is {trained.ids[row]} in the "
+            f"checkpoint and {found.ids[row]} in the data"
+        )
+    return None
+
+
 def load_model_weights(model: nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:
     """Fill a model, exactly.
 
@@ -132,19 +153,3 @@ def load_model_weights(model: nn.Module, weights: dict[str, torch.Tensor], sourc
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip() if len(str(error).splitlines()) > 1 else str(error)
         raise UserError(f"{source}: the weights do not fit the network of this configuration: {first}") from error
-
-
-def transfer_weights(model: nn.Module, weights: dict[str, torch.Tensor], source: str) -> str:
-    """Copy every weight whose name and shape fit, and return one line that says what was copied and what was not.
-
-    Raises:
-        UserError: if nothing fits.
-    """
-    wanted = model.state_dict()
-    fitting = {name: value for name, value in weights.items() if name in wanted and wanted[name].shape == value.shape}
-    if not fitting:
-        raise UserError(f"{source}: none of its {len(weights)} weights fits this network")
-    model.load_state_dict(fitting, strict=False)
-    fresh = [name for name in wanted if name not in fitting]
-    rest = f"; not in it or of another shape, and therefore new: {', '.join(fresh)}" if fresh else ""
-    return f"initialised from {source}: {len(fitting)} of {len(wanted)} tensors{rest}"

@@ -1,9 +1,12 @@
 """Pretrained backbone weights: torchvision's by name, or a file."""
 
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
-from urllib.error import URLError
+from typing import Final
 
 import torch
 import torchvision
@@ -13,6 +16,9 @@ from detector.errors import UserError
 from detector.models.backbone import ResNetBackbone
 
 _VERSIONS = {"imagenet": "IMAGENET1K_V1", "imagenet_v2": "IMAGENET1K_V2"}
+
+TIMEOUT_SECONDS: Final = 20.0
+"""Longest wait for an answer of the server, at the beginning and in between."""
 
 
 def load_backbone_weights(backbone: ResNetBackbone, name: str, weights: str) -> None:
@@ -45,15 +51,36 @@ def _download(name: str, weights: str) -> Mapping[str, Tensor]:
     version = _VERSIONS[weights]
     if version not in members:
         raise UserError(f"model.backbone.weights: {weights} does not exist for {name}; torchvision has {list(members)}")
+    url: str = members[version].url
+    file = url.rpartition("/")[2]
+    cached = Path(torch.hub.get_dir(), "checkpoints", file)
+    was_there = cached.is_file()
     try:
-        state: Mapping[str, Tensor] = members[version].get_state_dict(progress=False, check_hash=True)
-    except (URLError, OSError, EOFError, RuntimeError, UnpicklingError) as error:
+        with _socket_timeout(TIMEOUT_SECONDS):
+            state: Mapping[str, Tensor] = members[version].get_state_dict(progress=False, check_hash=True)
+    except (OSError, HTTPException, EOFError, RuntimeError, UnpicklingError) as error:
+        if was_there:
+            raise UserError(
+                f"model.backbone.weights: {cached}, which an earlier download left there, cannot be read ({error}); "
+                "remove it, and it is downloaded again"
+            ) from error
         raise UserError(
-            f"model.backbone.weights: {weights} for {name} could not be downloaded from {members[version].url} "
-            f"({error}). Without network, download that file elsewhere and give its path: "
-            "model.backbone.weights=FILE; or train from scratch: model.backbone.weights=none"
+            f"model.backbone.weights: {weights} for {name} could not be downloaded from {url} ({error}).\n"
+            f"Without network: download {file} on another machine and give its path, model.backbone.weights=path/to/"
+            f"{file}, or put it into {cached.parent}; or train from scratch, model.backbone.weights=none"
         ) from error
     return state
+
+
+@contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """Let no connection wait longer: torch's download sets no limit, and behind a firewall it would hang."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
@@ -69,5 +96,9 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             f"model.backbone.weights: {path} is not a PyTorch state dict ({type(error).__name__})"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"model.backbone.weights: {path} is not a state dict (name -> tensor)")
+        keys = ", ".join(map(repr, list(state)[:5])) if isinstance(state, Mapping) else ""
+        raise UserError(
+            f"model.backbone.weights: {path} is not a state dict (name -> tensor), but a {type(state).__name__}"
+            f"{f' with the keys {keys}' if keys else ''}; checkpoints of whole detectors go to --init-from"
+        )
     return state

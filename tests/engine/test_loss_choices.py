@@ -123,7 +123,7 @@ def test_a_softmax_network_starts_from_the_weights_of_a_sigmoid_one_but_for_its_
     config, origins = tiny_config(folder, f"output_dir={folder}/softmax", *SOFTMAX)
     with build_run(config, origins, init_from=folder / "sigmoid/checkpoints/last.pt").recorder:
         printed = capsys.readouterr().out
-    assert "and therefore new: cls_subnet.last.weight, cls_subnet.last.bias" in printed
+    assert "last layer of the class head: new, as the checkpoint's is for sigmoid and this one for softmax" in printed
 
 
 def test_alphas_that_do_not_fit_the_classes_are_an_error_of_the_user(folder: Path) -> None:

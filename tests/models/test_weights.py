@@ -1,3 +1,5 @@
+import socket
+from http.client import IncompleteRead
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
@@ -143,11 +145,14 @@ def test_code_in_a_file_is_not_run(
         ConnectionResetError("reset by peer"),
         RuntimeError('invalid hash value (expected "5c106cde", got "0")'),
         EOFError("Ran out of input"),
+        IncompleteRead(b"half", 4),
     ],
 )
 def test_a_failed_download_says_what_to_do_without_network(
-    error: Exception, backbone: ResNetBackbone, monkeypatch: pytest.MonkeyPatch
+    error: Exception, backbone: ResNetBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+
     def fail(self: object, **_: object) -> None:
         raise error
 
@@ -157,8 +162,42 @@ def test_a_failed_download_says_what_to_do_without_network(
     message = str(caught.value)
     assert message.startswith("model.backbone.weights: imagenet for resnet18 could not be downloaded from https://")
     assert str(error) in message
-    assert "model.backbone.weights=FILE" in message
+    assert "download resnet18-f37072fd.pth on another machine" in message
+    assert "model.backbone.weights=path/to/resnet18-f37072fd.pth" in message
+    assert f"or put it into {tmp_path / 'checkpoints'}" in message
     assert "model.backbone.weights=none" in message
+
+
+def test_a_server_that_never_answers_is_given_up_after_a_while(
+    backbone: ResNetBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr("detector.models.weights.TIMEOUT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/resnet18-f37072fd.pth"
+        weights = WEIGHTS.IMAGENET1K_V1.value
+        monkeypatch.setattr(weights, "url", address)
+        with pytest.raises(UserError, match=rf"could not be downloaded from {address} \(timed out\)"):
+            load_backbone_weights(backbone, "resnet18", "imagenet")
+    assert socket.getdefaulttimeout() is None
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_damaged_file_of_an_earlier_download_is_named(
+    backbone: ResNetBackbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    cached = tmp_path / "checkpoints/resnet18-f37072fd.pth"
+    cached.parent.mkdir()
+    cached.write_bytes(b"cut off")
+    with pytest.raises(UserError, match=rf"{cached}, which an earlier download left there, cannot be read .* remove"):
+        load_backbone_weights(backbone, "resnet18", "imagenet")
+
+
+def test_a_checkpoint_of_a_whole_detector_is_told_where_it_belongs(backbone: ResNetBackbone, tmp_path: Path) -> None:
+    path = save({"format": "x", "model": {}}, tmp_path / "last.pt")
+    with pytest.raises(UserError, match=r"but a dict with the keys 'format', 'model'; .* go to --init-from"):
+        load_backbone_weights(backbone, "resnet18", path)
 
 
 def test_a_version_that_torchvision_lacks_is_named_with_those_it_has(backbone: ResNetBackbone) -> None:
