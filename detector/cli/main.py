@@ -14,6 +14,7 @@ COMMANDS: Final = {
     "evaluate": "score a checkpoint, or a file of detections, with the COCO metrics",
     "predict": "detect objects in pictures, folders and videos",
     "convert-dataset": "write a dataset in another format",
+    "check-dataset": "find what is wrong with a dataset, by file and id, before it is learnt",
     "make-demo": "generate the demo data set",
     "loss-lab": "see what the focal loss does: curves, numbers, figures, an ablation",
 }

@@ -60,11 +60,11 @@ def _find_near(split: Split, first: Rows, second: Rows) -> list[Finding]:
         findings.append(
             Finding(
                 "near-duplicate-boxes",
-                "note",
+                "warning",
                 split.name,
                 f"boxes of one class with an IoU of {NEAR_IOU:g} or more: {_pairs(is_same)}",
                 int(is_same.sum()),
-                "see whether they are one object that was drawn twice",
+                "where the two are one object that was drawn twice, remove one: of the two at most one can be found",
                 examples=_pair_examples(split, second[is_same], first[is_same], "almost the same place as"),
             )
         )

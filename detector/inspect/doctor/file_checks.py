@@ -67,10 +67,6 @@ def find_other_sizes(split: Split) -> list[Finding]:
     rows = np.flatnonzero(flags).tolist()
     num_swapped = sum(tuple(content.sizes[row].tolist()) == (facts[row].stored_size or (0, 0))[::-1] for row in rows)
 
-    def detail(row: int) -> str:
-        (height, width), stored = content.sizes[row].tolist(), facts[row].stored_size or (0, 0)
-        return f"annotated {width} x {height}, the file has {stored[1]} x {stored[0]} (width x height)"
-
     return [
         Finding(
             "other-image-size",
@@ -81,7 +77,7 @@ def find_other_sizes(split: Split) -> list[Finding]:
             "the boxes were drawn on another version of the image: find it, or correct the annotated size if only that "
             "is wrong; --fix leaves the images out",
             evidence=f"in {num_swapped} of them width and height are swapped" if num_swapped else "",
-            examples=split.image_examples(flags, detail),
+            examples=split.image_examples(flags, lambda row: describe_other_size(split, row)),
         )
     ]
 
@@ -98,6 +94,24 @@ def has_other_size(split: Split) -> Flags:
         ],
         dtype=np.bool_,
     )
+
+
+def unusable_images(split: Split) -> list[tuple[str, str]]:
+    """Return path and reason of each image that training cannot use: missing, unreadable, or of another size."""
+    content, facts = split.content, facts_of(split)
+    return [
+        (
+            str(content.images_dir / content.file_names[row]),
+            "missing" if facts[row].is_missing else facts[row].problem or describe_other_size(split, row),
+        )
+        for row in np.flatnonzero(is_unusable(split)).tolist()
+    ]
+
+
+def describe_other_size(split: Split, row: int) -> str:
+    """Return the annotated and the stored size of an image in words."""
+    (height, width), stored = split.content.sizes[row].tolist(), facts_of(split)[row].stored_size or (0, 0)
+    return f"annotated {width} x {height}, the file has {stored[1]} x {stored[0]} (width x height)"
 
 
 def is_unusable(split: Split) -> Flags:

@@ -32,6 +32,7 @@ class Split:
         is_scored: whether detections are scored on it, which has stricter rules than learning from it.
         facts: I facts of the image files; None where nobody looked.
         num_examples: how many examples a finding names.
+        filled: rows of images whose size is not annotated and was taken from the file.
     """
 
     name: str
@@ -39,13 +40,17 @@ class Split:
     is_scored: bool = False
     facts: Sequence[ImageFacts] | None = None
     num_examples: int = DEFAULT_EXAMPLES
+    filled: tuple[int, ...] = ()
 
     def with_facts(self, facts: Sequence[ImageFacts]) -> "Split":
         """Return the split with the facts of its image files, whose sizes stand in for those that are not annotated."""
         sizes = self.content.sizes.copy()
+        filled = []
         for row in np.flatnonzero((sizes == UNKNOWN_SIZE).any(axis=1)).tolist():
-            sizes[row] = facts[row].shown_size or UNKNOWN_SIZE
-        return replace(self, content=replace(self.content, sizes=sizes), facts=facts)
+            if (size := facts[row].shown_size) is not None:
+                sizes[row] = size
+                filled.append(row)
+        return replace(self, content=replace(self.content, sizes=sizes), facts=facts, filled=tuple(filled))
 
     @cached_property
     def sizes(self) -> npt.NDArray[np.float64]:
