@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -193,18 +194,16 @@ def _mend(args: argparse.Namespace, config: Config | None, opened: "OpenedSplits
     for split, repair in repairs:
         output, log = paths[split.name]
         write_repair(repair, output, log)
-        print(
-            f"{split.name}: {len(repair.log):,} changes, listed in {log}; the mended copy is {output}, to be read with"
-        )
-        print(f"  {_overrides(config, split, output)}")
+        print(f"{split.name}: mended copy in {output} (changes: {len(repair.log):,}, see {log}); read it with")
+        print(f"  {shlex.join(_overrides(config, split, output))}")
 
 
-def _overrides(config: Config | None, split: "Split", output: Path) -> str:
+def _overrides(config: Config | None, split: "Split", output: Path) -> list[str]:
     """Return the overrides that read a mended copy in place of the dataset."""
-    section = None if config is None else config.data.val if split.name == "val" else config.data.train
-    key = "data.val" if split.name == "val" else "data.train"
-    images = f"{key}.images={split.content.images_dir}"
+    is_val = split.name == "val"
+    key, images = "data.val" if is_val else "data.train", split.content.images_dir
+    section = None if config is None else config.data.val if is_val else config.data.train
     if section is not None and section.annotations is not None:
-        return f"{key}.annotations={output} {images}"
-    rest = "" if section is None else f" {key}.format=coco {key}.split=null"
-    return f"{key}.path={output} {images}{rest}"
+        return [f"{key}.annotations={output}", f"{key}.images={images}"]
+    others = [] if section is None else [f"{key}.format=coco", f"{key}.split=null"]
+    return [f"{key}.path={output}", f"{key}.images={images}", *others]

@@ -60,6 +60,7 @@ def save_cached_facts(images_dir: Path, facts: Mapping[str, tuple[Fingerprint, I
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.parent.chmod(0o700)  # file names may say much
         write_atomically(path, [json.dumps({"versions": _versions(), "images": images})])
+        path.chmod(0o600)
 
 
 def _versions() -> list[Any]:

@@ -33,6 +33,7 @@ class ImageReader:
     def __init__(self, progress: Progress | None = None) -> None:
         self._progress = progress
         self._known: dict[Path, CachedFacts] = {}
+        self._seen: set[Path] = set()
         self.num_decoded = 0
         self.num_cached = 0
 
@@ -40,11 +41,13 @@ class ImageReader:
         """Return the facts of each image of a split, in its order."""
         folder = content.images_dir
         prints = {name: _fingerprint(folder / name) for name in content.file_names}
-        is_first = folder not in self._known
-        known = self._known.setdefault(folder, load_cached_facts(folder) if is_first else {})
+        if folder not in self._known:
+            self._known[folder] = load_cached_facts(folder)
+        known = self._known[folder]
         wanted = {name: found for name, found in prints.items() if found and known.get(name, (None, None))[0] != found}
-        if is_first:
-            self.num_cached += sum(found is not None for found in prints.values()) - len(wanted)
+        new = {folder / name for name, found in prints.items() if found and name not in wanted} - self._seen
+        self.num_cached += len(new)
+        self._seen |= {folder / name for name in prints}
         if wanted:
             try:
                 self._decode(folder, wanted, known)

@@ -67,7 +67,9 @@ def plan_repair(split: Split) -> Repair:
     boxes, is_clipped = _mend_boxes(split, keeps_box, log)
     ids = _mend_ids(split, keeps_box, log)
     content = replace(split.content, boxes=boxes, annotation_ids=ids)
-    return Repair(content, keeps_image, keeps_box, is_clipped & keeps_box, tuple(log))
+    file = f"{split.content.path.name}: " if split.content.format == "coco" else ""  # others name it themselves
+    lines = tuple(file + line for line in log)
+    return Repair(content, keeps_image, keeps_box, is_clipped & keeps_box, lines)
 
 
 def _log_images(split: Split, keeps_image: Flags, log: list[str]) -> None:
