@@ -40,7 +40,13 @@ from detector.data.dataset import DetectionDataset
 from detector.data.loader import build_train_loader
 from detector.data.opening import open_train_and_val
 from detector.data.transforms import build_transforms
-from detector.engine.device import ResolvedPrecision, describe_device, resolve_device, resolve_precision
+from detector.engine.device import (
+    ResolvedPrecision,
+    describe_device,
+    place_for_training,
+    resolve_device,
+    resolve_precision,
+)
 from detector.engine.evaluator import Evaluator, build_evaluator
 from detector.engine.matcher import build_matcher
 from detector.engine.optimizer import build_optimizer
@@ -176,7 +182,7 @@ def build_our_system(
     config: Config, num_classes: int, schedule: Any, precision: ResolvedPrecision, device: torch.device
 ) -> System:
     """Return our network with the step of ``tools/train.py``."""
-    model = build_model(config.model, num_classes).to(device).train()
+    model = place_for_training(build_model(config.model, num_classes), device).train()
     optimizer = build_optimizer(config.optimizer, model)
     state = TrainState(model, optimizer, LossNormalizer(config.loss.normalizer))
     scheduler = attach_schedule(optimizer, schedule, config.optimizer.lr, 0)

@@ -25,7 +25,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from detector.anchors import AnchorGenerator
 from detector.config import BackboneConfig, ModelConfig, OptimizerConfig
 from detector.criterion import Criterion, LossNormalizer
-from detector.engine.device import autocast, describe_device, resolve_device
+from detector.engine.device import autocast, describe_device, place_for_training, resolve_device
 from detector.engine.matcher import Matcher
 from detector.engine.optimizer import build_optimizer
 from detector.engine.state import TrainState
@@ -94,7 +94,7 @@ def _our_step(batch: Batch, precision: str, device: torch.device) -> Callable[[]
     backbone = BackboneConfig(name="resnet50", weights="none", norm="frozen", frozen_stages=2)
     model = build_model(ModelConfig(backbone=backbone), NUM_CLASSES)
     _calm(model)
-    model = model.to(device).train()
+    model = place_for_training(model, device).train()
     state = TrainState(model, build_optimizer(OptimizerConfig(lr=LR), model), LossNormalizer("batch"))
     if precision == "fp16":
         state.scaler = torch.amp.GradScaler(device.type)

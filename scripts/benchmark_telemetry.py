@@ -34,7 +34,7 @@ from detector.anchors import build_anchor_generator
 from detector.config import AssignConfig, BackboneConfig, Config, ModelConfig, OptimizerConfig
 from detector.config_io import load_config
 from detector.criterion import Criterion, Losses, LossNormalizer
-from detector.engine.device import describe_device, resolve_device, resolve_precision
+from detector.engine.device import describe_device, place_for_training, resolve_device, resolve_precision
 from detector.engine.matcher import Matcher
 from detector.engine.optimizer import build_optimizer
 from detector.engine.state import TrainState
@@ -134,7 +134,7 @@ def _make_case(name: str, num_images: int | None, size: list[int] | None, device
     else:
         backbone = BackboneConfig(name="resnet50", weights="none", norm="frozen", frozen_stages=2)
         num_classes, model_config, batch_size, image_size = 80, ModelConfig(backbone=backbone), 2, (512, 512)
-    model = build_model(model_config, num_classes).to(device).train()
+    model = place_for_training(build_model(model_config, num_classes), device).train()
     for module in model.modules():
         if type(module).__name__ == "FrozenBatchNorm2d":  # random convolutions would double the activations
             module.weight.fill_(0.5)

@@ -2,15 +2,18 @@
 
 import platform
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
+from torch import nn
 
 from detector.errors import UserError
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 PrecisionName = Literal["auto", "fp32", "bf16", "fp16"]
 ResolvedPrecision = Literal["fp32", "bf16", "fp16"]
+
+Network = TypeVar("Network", bound=nn.Module)
 
 _AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -52,6 +55,22 @@ def autocast(precision: ResolvedPrecision, device: torch.device) -> AbstractCont
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, dtype=_AUTOCAST_TYPES[precision])
+
+
+def memory_format_for_training(device: torch.device) -> torch.memory_format:
+    """Return how the network's weights and activations lie in memory while it trains.
+
+    Channels last, but not on CPUs whose widest vectors are AVX2's: oneDNN's gradients of convolutions take longer in it
+    there, by more than its forward pass saves (EXPERIMENTS.md).
+    """
+    if device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+        return torch.contiguous_format
+    return torch.channels_last
+
+
+def place_for_training(model: Network, device: torch.device) -> Network:
+    """Move a network to its device, in the memory format that trains fastest there."""
+    return model.to(device).to(memory_format=memory_format_for_training(device))
 
 
 def describe_device(device: torch.device) -> str:
