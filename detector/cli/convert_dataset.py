@@ -92,10 +92,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(conversion: "Conversion") -> list[str]:
+    from detector.data.formats.limits import enumerate_names
+
     names = conversion.class_names
     lines = [
         f"{conversion.source} -> {conversion.target}: {conversion.folder}, read back and compared",
-        f"{len(names)} classes: {', '.join(names)}",
+        f"{len(names)} classes: {enumerate_names(names)}",
+        *(f"  {note}" for note in conversion.notes),
     ]
     for split in conversion.splits:
         lines += _describe(split)

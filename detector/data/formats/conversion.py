@@ -6,6 +6,7 @@ from pathlib import Path
 
 from detector.data.annotations import complete_sizes
 from detector.data.formats.content import DatasetContent, FormatName
+from detector.data.formats.limits import notes_on_classes
 from detector.data.formats.output_folder import check_output, new_folder
 from detector.data.formats.reading import DatasetSource, read_dataset
 from detector.data.formats.writing import write_dataset
@@ -45,6 +46,7 @@ class Conversion:
         folder: where it is now.
         splits: at least one.
         class_names: the classes.
+        notes: a line for each thing that becomes of them.
     """
 
     source: FormatName
@@ -52,6 +54,7 @@ class Conversion:
     folder: Path
     splits: Sequence[ConvertedSplit]
     class_names: Sequence[str]
+    notes: Sequence[str]
 
 
 def convert(
@@ -95,7 +98,8 @@ def convert(
     with new_folder(folder, description) as work:
         written = write_dataset(work, target, named, copy_images=copy_images)
     counts = [_count(name, part.content, part.notes) for name, part in written.items()]
-    return Conversion(contents[0].format, target, folder, counts, contents[0].categories.names)
+    notes = notes_on_classes({name: part.content for name, part in written.items()}, target)
+    return Conversion(contents[0].format, target, folder, counts, contents[0].categories.names, notes)
 
 
 def _with_same_classes(contents: list[DatasetContent]) -> list[DatasetContent]:

@@ -1,7 +1,7 @@
 """What a format cannot hold: said before it is written, left out where it must be, never turned into something else."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,9 @@ from detector.errors import UserError
 
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 (Sec. 2.2) does not allow, escaped or not."""
+
+MAX_NAMES: Final = 20
+"""So many classes are named in a message."""
 
 _THIN: Final = 1 + 1e-6  # what rounding makes of a side of one pixel
 
@@ -57,13 +60,38 @@ def fit_to(content: DatasetContent, form: FormatName) -> Fitted:
             f"{content.path}: no box to write; {form.upper()} has no list of classes, so that a dataset without boxes "
             "could not be read"
         )
-    lost = np.setdiff1d(np.arange(len(content.categories)), fitted.labels)
-    if len(lost):
-        names = ", ".join(content.categories.names[label] for label in lost.tolist())
-        notes.append(f"left out: {len(lost)} classes without a box, as {form.upper()} has no list of them: {names}")
     if form == "voc" and (thin := int(is_thin(fitted.boxes).sum())):
         notes.append(f"{thin} boxes at most one pixel wide or high, which VOC cannot tell from boxes without area")
     return Fitted(fitted, notes)
+
+
+def notes_on_classes(splits: Mapping[str, DatasetContent], form: FormatName) -> list[str]:
+    """Return what becomes of classes where a format has no list of them, a line each.
+
+    Args:
+        splits: what is written, by the names of the splits: all with the same classes.
+        form: the format.
+    """
+    if form not in ("voc", "csv"):
+        return []
+    names = next(iter(splits.values())).categories.names
+    present = {split: {names[label] for label in np.unique(part.labels).tolist()} for split, part in splits.items()}
+    lost = [name for name in names if not any(name in found for found in present.values())]
+    notes = [f"left out: {len(lost)} classes without a box: {enumerate_names(lost)}"] if lost else []
+    train, *others = present
+    for split in others:
+        if new := [name for name in names if name in present[split] - present[train]]:
+            notes.append(
+                f"{split} has {len(new)} classes that {train} lacks, which {form.upper()} has no list of, so that "
+                f"training would refuse {split}: {enumerate_names(new)}"
+            )
+    return notes
+
+
+def enumerate_names(names: Sequence[str]) -> str:
+    """Return names with commas, the first of them where they are many."""
+    more = f", ... ({len(names)} in all)" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
 
 
 def _unfit(content: DatasetContent, form: FormatName) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
