@@ -29,15 +29,16 @@ class BoxProblem:
 
     Attributes:
         num_boxes: how many.
-        image_ids: the first images, in the file's order, that have one; at most five.
+        images: the first images, in the file's order, that have one; at most five: their ids in a COCO file, else
+            their file names.
     """
 
     num_boxes: int = 0
-    image_ids: tuple[int, ...] = ()
+    images: tuple[int | str, ...] = ()
 
     def __str__(self) -> str:
-        names = ", ".join(map(str, self.image_ids)) + (", ..." if self.num_boxes > len(self.image_ids) else "")
-        return f"(image id {names})"
+        names = ", ".join(map(str, self.images)) + (", ..." if self.num_boxes > len(self.images) else "")
+        return f"(image id {names})" if self.images and isinstance(self.images[0], int) else f"({names})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,10 @@ def _clean_boxes(
 
     def problem(flags: npt.NDArray[np.bool_]) -> BoxProblem:
         images = np.unique(content.image_index[flags])[:_NUM_NAMED_IMAGES]
-        return BoxProblem(int(flags.sum()), tuple(content.image_ids[images].tolist()))
+        names = content.image_ids[images].tolist()
+        if content.format != "coco":
+            names = [content.file_names[row] for row in images.tolist()]
+        return BoxProblem(int(flags.sum()), tuple(names))
 
     problems = BoxProblems(problem(cleaned.is_degenerate), problem(cleaned.is_outside), problem(cleaned.is_clipped))
     return cleaned.corners, cleaned.is_kept, problems

@@ -2,6 +2,7 @@
 
 import gc
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from detector.data.annotations import read_annotations
+from detector.data.annotations import build_table, read_annotations
+from detector.data.formats.coco import read_coco_json
 from detector.data.packed import PackedStrings
 from detector.errors import UserError
 
@@ -53,6 +55,12 @@ def test_boxes_become_xyxy_and_are_grouped_by_image_in_the_files_order(tmp_path:
     torch.testing.assert_close(table.boxes, expected, rtol=0, atol=0)
     assert table.ignore.tolist() == [False, True, False]
     assert table.problems.num_changed == 0
+
+
+def test_flaws_in_a_format_without_image_ids_are_named_by_file(tmp_path: Path) -> None:
+    content = read_coco_json(write(tmp_path, with_boxes([1, 1, 0, 5], [2, 2, 5, 5])))
+    table = build_table(replace(content, format="voc"))
+    assert str(table.problems) == "boxes for training: 1 without area dropped (a.jpg)"
 
 
 def test_labels_are_contiguous_in_the_order_of_category_ids_with_gaps_and_zero(tmp_path: Path) -> None:
@@ -117,7 +125,7 @@ def test_degenerate_boxes_are_dropped_and_counted(tmp_path: Path) -> None:
     table = read_annotations(write(tmp_path, content))
     assert table.boxes.tolist() == [[1, 1, 6, 6]]
     assert table.problems.degenerate.num_boxes == 5
-    assert table.problems.degenerate.image_ids == (7, 0)
+    assert table.problems.degenerate.images == (7, 0)
     assert str(table.problems) == "boxes for training: 5 without area dropped (image id 7, 0, ...)"
 
 
@@ -145,7 +153,7 @@ def test_at_most_five_images_are_named(tmp_path: Path) -> None:
     content["images"] = [{"id": i, "file_name": f"{i}.jpg", "width": 9, "height": 9} for i in range(8)]
     for image_id, entry in enumerate(content["annotations"]):
         entry["image_id"] = image_id
-    assert read_annotations(write(tmp_path, content)).problems.degenerate.image_ids == (0, 1, 2, 3, 4)
+    assert read_annotations(write(tmp_path, content)).problems.degenerate.images == (0, 1, 2, 3, 4)
 
 
 def test_cleaning_agrees_with_a_loop_over_single_boxes(tmp_path: Path) -> None:
