@@ -76,8 +76,9 @@ class DataConfig(Section):
     """Training images without boxes: keep all, drop all, or a number: keep so many, drawn by `seed`, that they are at
     most this part of the images."""
     repeat_thresh: OpenFraction | None = None
-    """Repeat images of rare classes (repeat-factor sampling, LVIS): a class that is in less than this part f of the
-    images is seen sqrt(repeat_thresh / f) times as often. null = off."""
+    """Repeat images of rare classes (repeat-factor sampling, LVIS): images with a class that only a part f of them
+    contains, f below this, are dealt sqrt(repeat_thresh / f) times as often. An epoch is then longer: as many images as
+    it deals, repeated ones counted each time. null = off."""
     short_side: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (800,)
     """Target length of the shorter image side in pixels; training draws one of them per image, evaluation uses the
     largest unless `eval.short_side` says otherwise."""

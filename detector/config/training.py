@@ -134,7 +134,7 @@ class ScheduleConfig(Section):
     max_steps: Auto | PositiveInt | None = None
     """Optimiser steps; auto = derived from the number of images. Exactly one of `max_steps` and `epochs`."""
     epochs: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    """Passes over the training images."""
+    """Passes over the training images; with `data.repeat_thresh`, over as many as an epoch then deals."""
     warmup_steps: Auto | NonNegativeInt = 1000
     """Steps over which the learning rate rises linearly from `warmup_factor` times its value; auto = a tenth of the
     run, at most 1000."""

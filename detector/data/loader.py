@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Sampler
 from detector.config import DataConfig
 from detector.data.batch_source import BatchSource, ImageDataset, Loaded
 from detector.data.padding import Padding
+from detector.data.repeat_factors import RepeatFactors
 from detector.data.samplers import EvalSampler, SampleKey, TrainSampler
 from detector.data.transforms import Transforms
 from detector.errors import UserError
@@ -60,6 +61,7 @@ def build_train_loader(
     transforms: Transforms,
     *,
     seed: int,
+    repeats: RepeatFactors | None = None,
     start_step: int = 0,
     rank: int = 0,
     num_processes: int = 1,
@@ -72,6 +74,7 @@ def build_train_loader(
         dataset: training images.
         transforms: augmentation.
         seed: decides order, short sides and augmentation, together with the position of a sample and nothing else.
+        repeats: from :func:`~detector.data.repeat_factors.build_repeat_factors`; None without ``data.repeat_thresh``.
         start_step: the first optimiser step to yield the micro-batches of.
         rank: this process, in [0, num_processes).
         num_processes: number of training processes.
@@ -83,7 +86,10 @@ def build_train_loader(
     Raises:
         UserError: the batch does not divide among processes and micro-batches, or the dataset is empty. While
             iterating: an image cannot be read, a transform fails, or no bucket fits.
+        ValueError: there are repeat factors without ``data.repeat_thresh``, or the other way round.
     """
+    if (data.repeat_thresh is None) != (repeats is None):
+        raise ValueError(f"data.repeat_thresh is {data.repeat_thresh}, but repeats is {repeats}")
     padding = Padding(data.pad_multiple, data.buckets)
     sampler = TrainSampler(
         dataset.sizes,
@@ -93,6 +99,7 @@ def build_train_loader(
         max_side=data.max_side,
         padding=padding,
         aspect_grouping=data.aspect_grouping,
+        repeat_factors=None if repeats is None else repeats.of_image,
         images_per_forward=data.images_per_forward,
         rank=rank,
         num_processes=num_processes,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from detector.data.order import GroupedOrder
+from detector.data.order import GroupedOrder, group_images
 from detector.data.padding import Padding
 from detector.data.resize import resized_size
 from detector.errors import UserError
@@ -78,6 +78,7 @@ class TrainSampler(Sampler[list[SampleKey]]):
     carried into the next. So every image is *dealt* exactly once an epoch, and *used* once an epoch up to that carry of
     fewer than B images per bin; none is dropped or favoured. (A bin that never gets B
     images, in a run of few epochs with few images of one orientation, makes no batch: `aspect_grouping` off.)
+    With repeat factors an epoch deals some images several times, see :class:`~detector.data.order.GroupedOrder`.
 
     All processes build the same global batch; process r's micro-batch m takes its slots from
     ``r * B / num_processes + m * images_per_forward`` on, and all of them are padded to the shape of the global batch.
@@ -91,6 +92,7 @@ class TrainSampler(Sampler[list[SampleKey]]):
         max_side: limit of the longer side in pixels.
         padding: rule of the padded shape.
         aspect_grouping: whether only images of one orientation share a batch.
+        repeat_factors: [I] at least 1: how many times as often as others an image is dealt; None = each once an epoch.
         images_per_forward: images of one micro-batch; "auto" = B / num_processes.
         rank: this process, in [0, num_processes).
         num_processes: number of processes.
@@ -110,6 +112,7 @@ class TrainSampler(Sampler[list[SampleKey]]):
         max_side: int,
         padding: Padding,
         aspect_grouping: bool = True,
+        repeat_factors: npt.NDArray[np.float64] | None = None,
         images_per_forward: int | Literal["auto"] = "auto",
         rank: int = 0,
         num_processes: int = 1,
@@ -126,9 +129,9 @@ class TrainSampler(Sampler[list[SampleKey]]):
         self._padding = padding
         self._first_slot = rank * (batch_size // num_processes)
         self._start_step = start_step
-        portrait = self._sizes[:, 0] > self._sizes[:, 1]
-        group_of = portrait if aspect_grouping else np.zeros_like(portrait)
-        self._order = GroupedOrder(group_of, batch_size, seed)
+        self._order = GroupedOrder(
+            group_images(self._sizes, by_aspect=aspect_grouping), batch_size, seed, repeat_factors
+        )
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         step = self._start_step

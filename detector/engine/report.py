@@ -22,6 +22,7 @@ def format_report(
     train: DetectionDataset,
     val: DetectionDataset,
     processes: Processes,
+    images_per_epoch: int,
 ) -> str:
     """Return the start-up report: hardware, data, recipe and network, as they were resolved."""
     device = next(state.model.parameters()).device
@@ -34,7 +35,7 @@ def format_report(
         ("images", _describe_images(config, processes)),
         ("network", _describe_network(config, state)),
         ("recipe", _describe_recipe(config)),
-        ("schedule", _describe_schedule(schedule, config, len(train))),
+        ("schedule", _describe_schedule(schedule, config, images_per_epoch)),
     ]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
@@ -123,8 +124,8 @@ def _show(value: float | tuple[float, ...] | None) -> str:
     return "null" if value is None else f"{value:g}"
 
 
-def _describe_schedule(schedule: Schedule, config: Config, num_images: int) -> str:
-    epochs = schedule.max_steps * config.data.batch_size / num_images
+def _describe_schedule(schedule: Schedule, config: Config, images_per_epoch: int) -> str:
+    epochs = schedule.max_steps * config.data.batch_size / images_per_epoch
     text = f"{schedule.max_steps} steps = {epochs:.1f} epochs, {schedule.name}, warm-up {schedule.warmup_steps} steps"
     return text + (f", lr falls at {list(schedule.milestones)}" if schedule.milestones else "")
 

@@ -14,10 +14,17 @@ from detector.criterion import LossNormalizer, build_criterion
 from detector.data.dataset import DetectionDataset
 from detector.data.loader import BatchLoader, build_train_loader
 from detector.data.opening import OpenSplit, open_train_and_val
+from detector.data.repeat_factors import RepeatFactors, build_repeat_factors, describe_repeat_factors
 from detector.data.samplers import split_batch
 from detector.data.transforms import Transforms, build_transforms
 from detector.engine.checkpoint import set_aside_later_checkpoints
-from detector.engine.device import ResolvedPrecision, describe_device, resolve_device, resolve_precision
+from detector.engine.device import (
+    ResolvedPrecision,
+    describe_device,
+    place_for_training,
+    resolve_device,
+    resolve_precision,
+)
 from detector.engine.ema import WeightAverage
 from detector.engine.evaluator import Evaluator, build_evaluator
 from detector.engine.matcher import build_matcher
@@ -56,6 +63,7 @@ class Run:
         evaluator: on the validation set.
         train_dataset: images to learn from.
         val_dataset: images to be scored on.
+        images_per_epoch: images that one epoch deals; more than there are where some are repeated.
         recorder: where rows and notes go.
         diagnosis: what the rows say is wrong.
         device: where it runs.
@@ -72,6 +80,7 @@ class Run:
     evaluator: Evaluator
     train_dataset: DetectionDataset
     val_dataset: DetectionDataset
+    images_per_epoch: int
     recorder: RunRecorder
     diagnosis: Diagnosis
     device: torch.device
@@ -79,8 +88,8 @@ class Run:
 
     @property
     def steps_per_epoch(self) -> float:
-        """Optimiser steps in one pass over the training images."""
-        return len(self.train_dataset) / self.config.data.batch_size
+        """Optimiser steps in one pass over the training images, repeated ones counted each time."""
+        return self.images_per_epoch / self.config.data.batch_size
 
     def steps_of(self, cadence: int | str) -> int:
         """Return a cadence of the configuration (steps, or ``epoch``) in steps."""
@@ -120,6 +129,10 @@ def build_run(
     train_split, val_split = open_train_and_val(config.data, config.seed)
     train, val = train_split.dataset, val_split.dataset
     notes = _check_datasets(config, processes, train_split, val_split)
+    repeats = build_repeat_factors(config.data, train.table)
+    images_per_epoch = len(train) if repeats is None else repeats.images_per_epoch
+    if repeats is not None:
+        notes.append(describe_repeat_factors(repeats, train.categories))
     evaluator = build_evaluator(
         config,
         val,
@@ -133,10 +146,10 @@ def build_run(
     _seed_everything(config)
     join_processes(processes, device)
     checkpoint, resume_notes = find_resume(output_dir, resume)
-    config, recipe_notes = _resolve_recipe(config, len(train), checkpoint, is_initialised=init_from is not None)
-    schedule, schedule_notes = build_schedule(config.schedule, len(train), config.data.batch_size)
+    config, recipe_notes = _resolve_recipe(config, images_per_epoch, checkpoint, is_initialised=init_from is not None)
+    schedule, schedule_notes = build_schedule(config.schedule, images_per_epoch, config.data.batch_size)
     state, init_notes = _build_state(config, train, device, precision, checkpoint, init_from)
-    loader, num_forwards = _build_loader(config, train, transforms, state.step, processes, device)
+    loader, num_forwards = _build_loader(config, train, repeats, transforms, state.step, processes, device)
     stepper = Stepper(
         state,
         build_matcher(config),
@@ -156,6 +169,7 @@ def build_run(
         evaluator=evaluator,
         train_dataset=train,
         val_dataset=val,
+        images_per_epoch=images_per_epoch,
         # Nothing is written or removed before this line: after an error above, the mended command works as it is.
         recorder=_open_recorder(config, state, schedule, processes, train.categories.names, overwrite=overwrite),
         diagnosis=_open_diagnosis(config, state, schedule, processes, train.categories.names),
@@ -215,7 +229,15 @@ def _open_diagnosis(
 def _report(run: Run, notes: Sequence[str]) -> None:
     """Print the start-up report."""
     run.recorder.note(
-        format_report(run.config, run.state, run.schedule, run.train_dataset, run.val_dataset, run.processes)
+        format_report(
+            run.config,
+            run.state,
+            run.schedule,
+            run.train_dataset,
+            run.val_dataset,
+            run.processes,
+            run.images_per_epoch,
+        )
     )
     for note in [*notes, *effect_notes(run.config)]:
         run.recorder.note(note)
@@ -269,7 +291,7 @@ def _build_state(
     notes = []
     if content is None and init_from is not None:
         notes.append(initialise_model(model, config.model, train.categories, init_from))
-    model = model.to(device)
+    model = place_for_training(model, device)
     state = TrainState(
         model=model,
         optimizer=build_optimizer(config.optimizer, model),
@@ -286,6 +308,7 @@ def _build_state(
 def _build_loader(
     config: Config,
     train: DetectionDataset,
+    repeats: RepeatFactors | None,
     transforms: Transforms,
     start_step: int,
     processes: Processes,
@@ -297,6 +320,7 @@ def _build_loader(
         train,
         transforms,
         seed=config.seed,
+        repeats=repeats,
         start_step=start_step,
         rank=processes.rank,
         num_processes=processes.num_processes,

@@ -12,6 +12,7 @@ from detector.config import DataConfig, SplitConfig
 from detector.data.batch_source import BatchSource, Loaded
 from detector.data.loader import BatchLoader, build_eval_loader, build_train_loader
 from detector.data.padding import Padding
+from detector.data.repeat_factors import RepeatFactors
 from detector.data.transforms import Transforms
 from detector.errors import UserError
 from detector.structures import Batch, Sample
@@ -229,3 +230,15 @@ def test_what_workers_get_can_be_pickled() -> None:
 def test_a_training_loader_has_no_length() -> None:
     with pytest.raises(TypeError):
         len(train_loader(config(), FakeDataset()))
+
+
+def test_repeat_factors_and_their_threshold_go_together() -> None:
+    repeats = RepeatFactors(np.full(23, 2.0), np.ones(2), np.ones(2, dtype=np.int64), 46)
+    for data, given in ((config(), repeats), (config(repeat_thresh=0.1), None)):
+        with pytest.raises(ValueError, match=r"data\.repeat_thresh is (None|0\.1), but repeats is "):
+            train_loader(data, FakeDataset(), repeats=given)
+    loader = train_loader(
+        config(repeat_thresh=0.1, aspect_grouping=False, batch_size=46), FakeDataset(), repeats=repeats
+    )
+    ids = next(iter(loader)).image_ids
+    assert sorted(ids) == sorted([*range(100, 123)] * 2)

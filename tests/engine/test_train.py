@@ -338,6 +338,19 @@ def test_weights_of_another_run_are_taken_over(tmp_path: Path, capsys: pytest.Ca
     assert "cls_subnet.convs.2.weight" in printed
 
 
+def test_an_epoch_is_as_many_images_as_it_deals(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    # Both classes are in 5 of 8 images: sqrt(0.99 / 0.625) = 1.26. All 4 landscape images have one: 5.03 -> 5; of the
+    # 4 portrait images 3: 4.78 -> 5.
+    options = ("schedule={max_steps: null, epochs: 3, milestones: []}", "data.repeat_thresh=0.99")
+    config, origins = tiny_config(tmp_path, *options)
+    run = build_run(config, origins)
+    with run.recorder:
+        printed = capsys.readouterr().out
+    assert (run.images_per_epoch, run.schedule.max_steps, run.steps_per_epoch) == (10, math.ceil(3 * 10 / 4), 2.5)
+    assert "repeat factors: 2 of 2 classes repeated up to 1.26 times, 8 -> 10 images an epoch; rarest: red" in printed
+    assert "8 steps = 3.2 epochs" in printed
+
+
 def test_a_checkpoint_of_other_classes_is_no_resume(tmp_path: Path):
     folder = run_tiny(tmp_path)
     annotations = tmp_path / "data/annotations.json"
