@@ -15,7 +15,10 @@ from detector.inspect.doctor.split import Split
 WIDTH, HEIGHT = 400, 300
 """Largest size of a picture in pixels."""
 
-_QUALITY: Final = 82
+_JPEG: Final = [
+    *(cv2.IMWRITE_JPEG_QUALITY, 82),
+    *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),  # thin lines keep their colours
+]
 _OUTSIDE: Final = 205  # gray of what lies outside of the image
 _MAX_BEYOND: Final = 0.5  # of the image's side: how far a picture follows boxes that leave the image
 _SMALL: Final = 1 / 12  # boxes smaller than this part of the picture are shown enlarged
@@ -63,7 +66,7 @@ def draw_example(split: Split, example: Example) -> bytes | None:
         content.categories.names,
         ignore=content.is_ignored[rows],
     )
-    encoded, data = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    encoded, data = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), _JPEG)
     return data.tobytes() if encoded else None
 
 

@@ -48,7 +48,7 @@ def load_cached_facts(images_dir: Path) -> CachedFacts:
         if document["versions"] != _versions():
             return {}
         return {name: _parse(entry) for name, entry in document["images"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, RuntimeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError):
         return {}  # no cache, no home folder, or a broken one
 
 
