@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "predict": "detect objects in pictures, folders and videos",
     "convert-dataset": "write a dataset in another format",
     "check-dataset": "find what is wrong with a dataset, by file and id, before it is learnt",
+    "fit-anchors": "show how well the anchors fit the boxes, and suggest better ones",
     "make-demo": "generate the demo data set",
     "loss-lab": "see what the focal loss does: curves, numbers, figures, an ablation",
 }

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from detector.config import DataConfig
 from detector.data.dataset import DetectionDataset, open_dataset
@@ -48,6 +49,16 @@ def open_train_and_val(data: DataConfig, seed: int) -> tuple[OpenSplit, OpenSpli
     train = narrow_train(data, content, seed)
     val = narrow_val(data, content if data.val is None else read_val(data), train.categories)
     return _open(train), _open(val, is_file=data.val is not None and data.classes is None)
+
+
+def open_split(data: DataConfig, seed: int, name: Literal["train", "val"]) -> OpenSplit:
+    """Open one split; with "val" the training images are read for their classes only.
+
+    Raises:
+        UserError: as :func:`open_train_and_val`.
+    """
+    train = narrow_train(data, read_train(data), seed)
+    return _open(train) if name == "train" else open_val(data, train.categories)
 
 
 def open_val(data: DataConfig, classes: Categories) -> OpenSplit:

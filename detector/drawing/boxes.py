@@ -52,17 +52,40 @@ def draw_detections(
     if zoom < 1:
         raise ValueError(f"zoom: expected 1 or more, found {zoom}")
     corners, classes, confidences, dashed = _as_arrays(boxes, labels, scores, ignore)
-    picture = image.copy() if zoom == 1 else _enlarge(image, zoom)
-    height, width = picture.shape[:2]
-    line, size = _line_width(height, width), _font_size(height, width)
-    spans = {i: _pixel_span(box * zoom, height, width) for i, box in enumerate(corners)}
-    shown = [(i, span) for i in _front_to_back(corners, confidences) if (span := spans[i]) is not None]
-    colors = [class_color(int(classes[i])) for i, _ in shown]
-    for (i, span), color in reversed(list(zip(shown, colors, strict=True))):
-        _draw_outline(picture, span, color, line, dashed=bool(dashed[i]))
-    texts = [_tag_text(int(classes[i]), confidences[i], names, ignored=bool(dashed[i])) for i, _ in shown]
-    draw_tags(picture, place_tags(texts, [span for _, span in shown], size, (height, width)), colors, size)
+    picture = image.copy() if zoom == 1 else enlarge(image, zoom)
+    rows = zip(classes.tolist(), confidences.tolist(), dashed.tolist(), strict=True)
+    texts = [_tag_text(label, score, names, ignored=ignored) for label, score, ignored in rows]
+    colors = [class_color(label) for label in classes.tolist()]
+    draw_labelled_boxes(picture, corners * zoom, texts, colors, dashed, _front_to_back(corners, confidences))
     return picture
+
+
+def draw_labelled_boxes(
+    picture: Picture,
+    boxes: npt.NDArray[np.float64],
+    texts: Sequence[str],
+    colors: Sequence[Color],
+    dashed: npt.NDArray[np.bool_],
+    front_to_back: Sequence[int],
+) -> None:
+    """Draw boxes with tags into a picture; see :func:`draw_detections`, which chooses texts and colours.
+
+    Args:
+        picture: [H, W, 3] uint8, RGB; changed.
+        boxes: [D, 4] xyxy in its pixels; those that are not to be seen are left out.
+        texts: of the D tags.
+        colors: of the D boxes.
+        dashed: [D] whether a box's line is dashed.
+        front_to_back: numbers of the boxes, the one on top first.
+    """
+    height, width = picture.shape[:2]
+    line, size = line_width(height, width), font_size(height, width)
+    spans = [pixel_span(box, height, width) for box in boxes]
+    shown = [(i, span) for i in front_to_back if (span := spans[i]) is not None]
+    for i, span in reversed(shown):
+        draw_outline(picture, span, colors[i], line, dashed=bool(dashed[i]))
+    tags = place_tags([texts[i] for i, _ in shown], [span for _, span in shown], size, (height, width))
+    draw_tags(picture, tags, [colors[i] for i, _ in shown], size)
 
 
 def side_by_side(left: Picture, right: Picture, titles: tuple[str, str]) -> Picture:
@@ -79,7 +102,7 @@ def side_by_side(left: Picture, right: Picture, titles: tuple[str, str]) -> Pict
     _check_image(left)
     _check_image(right)
     height = max(left.shape[0], right.shape[0])
-    size = _font_size(height, max(left.shape[1], right.shape[1]))
+    size = font_size(height, max(left.shape[1], right.shape[1]))
     caption, gap = line_height(size) + 4, max(2, size // 4)
     shape = (caption + height, left.shape[1] + gap + right.shape[1], 3)
     picture = np.empty(shape, dtype=np.uint8)
@@ -111,19 +134,22 @@ def _as_arrays(
     return corners, classes, confidences, dashed
 
 
-def _enlarge(image: Picture, zoom: int) -> Picture:
+def enlarge(image: Picture, zoom: int) -> Picture:
+    """Return an image at a whole multiple of its size."""
     return np.asarray(cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
 
 
-def _line_width(height: int, width: int) -> int:
+def line_width(height: int, width: int) -> int:
+    """Return the width in pixels of a box's line in a picture of this size."""
     return max(1, round(math.sqrt(height * width) / 300))
 
 
-def _font_size(height: int, width: int) -> int:
+def font_size(height: int, width: int) -> int:
+    """Return the font size in pixels of tags in a picture of this size."""
     return max(10, round(math.sqrt(height * width) / 42))
 
 
-def _pixel_span(box: npt.NDArray[np.float64], height: int, width: int) -> Span | None:
+def pixel_span(box: npt.NDArray[np.float64], height: int, width: int) -> Span | None:
     """Return the first and one past the last pixel that the box touches, (x1, y1, x2, y2), or None if it is not seen.
 
     Not clipped to the image, so that a box that continues outside shows no edge at the border, but kept near it.
@@ -144,7 +170,7 @@ def _front_to_back(boxes: npt.NDArray[np.float64], scores: npt.NDArray[np.float6
     return [int(i) for i in np.lexsort((areas, -known))]
 
 
-def _draw_outline(picture: Picture, span: Span, color: Color, line: int, *, dashed: bool) -> None:
+def draw_outline(picture: Picture, span: Span, color: Color, line: int, *, dashed: bool) -> None:
     """Draw a rectangle whose lines lie half outside the box, with a dark rim of a pixel on either side.
 
     The rim keeps a line visible on a ground of its own colour.

@@ -15,10 +15,10 @@ def format_scores(scores: CocoScores) -> str:
     """
     lines = []
     for names in (METRICS[:6], METRICS[6:]):
-        lines += _aligned([list(names), [_number(scores.metrics[name]) for name in names]], left_columns=0)
+        lines += align_columns([list(names), [_number(scores.metrics[name]) for name in names]], left_columns=0)
     rows = [["class", "AP", "AP50", "objects"]]
-    rows += [[_printable(row.name), _number(row.AP), _number(row.AP50), str(row.num_gt)] for row in scores.per_class]
-    lines += ["", *_aligned(rows, left_columns=1), ""]
+    rows += [[printable(row.name), _number(row.AP), _number(row.AP50), str(row.num_gt)] for row in scores.per_class]
+    lines += ["", *align_columns(rows, left_columns=1), ""]
     lines.append(
         f"COCO: IoU .50:.95, at most {MAX_DETECTIONS} detections per image and class; "
         "s, m, l: area below 32^2, up to 96^2, above; -1: no such ground truth"
@@ -31,7 +31,8 @@ def _number(value: float) -> str:
     return "-1" if value == -1 else f"{value:.4f}"
 
 
-def _aligned(rows: Sequence[Sequence[str]], left_columns: int) -> list[str]:
+def align_columns(rows: Sequence[Sequence[str]], left_columns: int) -> list[str]:
+    """Lay out a table, one line a row: the first columns flush left, the others flush right."""
     # Terminal cells, not characters: CJK class names are two cells a character.
     widths = [max(6, *(cell_len(cell) for cell in column)) for column in zip(*rows, strict=True)]
     lines = []
@@ -44,5 +45,6 @@ def _aligned(rows: Sequence[Sequence[str]], left_columns: int) -> list[str]:
     return lines
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
+    """Return a class name that keeps to its line and moves no cursor."""
     return "".join(character if character.isprintable() else "?" for character in name)
