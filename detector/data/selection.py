@@ -18,16 +18,16 @@ _FRACTION, _EMPTY = 3, 4  # streams of random numbers of their own, beside those
 
 
 def hold_out(content: DatasetContent, *, fraction: float, seed: int, group: str | None = None) -> tuple[Rows, Rows]:
-    """Divide the images of a dataset in two, a pure function of seed, groups and the order of the images.
+    """Divide the images of a dataset in two, a pure function of the seed and the file names, whatever their order.
 
-    Groups are dealt in random order to the second part until it has its share, so with large groups it may have more.
+    Groups come in random order to the second part, each if that brings it nearer to its share.
 
     Args:
         content: at least two images, in at least two groups.
         fraction: share of the second part in the images, in (0, 1); each part gets at least one group.
         seed: non-negative.
         group: regular expression; images whose file names have the same match (of its first group, if it has one) stay
-            together. None = every image stands alone.
+            together, those without a match stand alone. None = every image stands alone.
 
     Returns:
         Rows of the images to learn from and of those held out, rising.
@@ -38,11 +38,16 @@ def hold_out(content: DatasetContent, *, fraction: float, seed: int, group: str 
     keys = [f"\0{name}" if group is None else _group_of(name, group) for name in content.file_names]
     _, group_of, sizes = np.unique(np.array(keys, dtype=object), return_inverse=True, return_counts=True)
     if len(sizes) < 2:
-        reason = "it has one image" if len(keys) < 2 else f"all its images are of one group by {group!r}"
+        is_one = len(set(content.file_names)) == 1
+        reason = "it has one image" if is_one else f"all its images are of one group by {group!r}"
         raise UserError(f"{content.path}: no part of it can be held out: {reason}; expected at least two")
     order = np.random.default_rng(seed).permutation(len(sizes))
-    num_groups = int(np.searchsorted(np.cumsum(sizes[order]), fraction * len(keys))) + 1
-    is_held_out = np.isin(group_of, order[: min(num_groups, len(sizes) - 1)])
+    chosen, missing = [], fraction * len(keys)
+    for group_index, size in zip(order.tolist(), sizes[order].tolist(), strict=True):
+        if size <= 2 * missing and len(chosen) < len(sizes) - 1:
+            chosen.append(group_index)
+            missing -= size
+    is_held_out = np.isin(group_of, chosen or [order[np.argmin(sizes[order])]])
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
 
@@ -56,7 +61,7 @@ def select_classes(content: DatasetContent, names: Sequence[str]) -> DatasetCont
     if unknown:
         raise UserError(
             f"data.classes: {content.path} has no class {', '.join(map(repr, unknown))}; it has "
-            f"{', '.join(content.categories.names)}"
+            f"{', '.join(content.categories.names)}{_suggest(unknown[0], content.categories)}"
         )
     return content.select_classes(names)
 
@@ -75,11 +80,9 @@ def number_by(content: DatasetContent, categories: Categories) -> DatasetContent
         boxes = np.flatnonzero(content.labels == label)
         if name in categories.names or not len(boxes):
             continue
-        similar = get_close_matches(name, categories.names, n=1)
-        question = f"; did you mean {similar[0]!r}?" if similar else ""
         raise UserError(
             f"{content.path}: {content.describe_box(int(boxes[0]))}: unknown class {name!r} ({len(boxes)} such boxes), "
-            f"expected one of {', '.join(categories.names)}{question}"
+            f"expected one of {', '.join(categories.names)}{_suggest(name, categories)}"
         )
     new_label = np.array([_index(categories.names, name) for name in content.categories.names], dtype=np.int64)
     return replace(content, labels=new_label[content.labels], categories=categories)
@@ -111,12 +114,17 @@ def limit_empty_images(content: DatasetContent, limit: float, seed: int) -> Data
     return content.select_images(np.sort(np.concatenate([np.flatnonzero(~is_empty), drawn])))
 
 
+def _suggest(name: str, categories: Categories) -> str:
+    by_folded = {known.casefold(): known for known in categories.names}
+    similar = get_close_matches(name.casefold(), by_folded, n=1)
+    return f"; did you mean {by_folded[similar[0]]!r}?" if similar else ""
+
+
 def _index(names: Sequence[str], name: str) -> int:
     return names.index(name) if name in names else -1
 
 
 def _group_of(name: str, pattern: str) -> str:
     found = re.search(pattern, name)
-    if found is None:
-        return f"\0{name}"
-    return found.group(1 if found.re.groups else 0) or ""
+    matched = None if found is None else found.group(1 if found.re.groups else 0)
+    return f"\0{name}" if matched is None else matched
