@@ -13,11 +13,12 @@ from detector.config_io import dump_config
 from detector.criterion import LossNormalizer, build_criterion
 from detector.data.dataset import DetectionDataset
 from detector.data.loader import BatchLoader, build_train_loader
-from detector.data.opening import OpenSplit, open_train_and_val
+from detector.data.opening import open_train_and_val
 from detector.data.repeat_factors import RepeatFactors, build_repeat_factors, describe_repeat_factors
 from detector.data.samplers import split_batch
 from detector.data.transforms import Transforms, build_transforms
 from detector.engine.checkpoint import set_aside_later_checkpoints
+from detector.engine.dataset_checks import DatasetReport, check_datasets
 from detector.engine.device import (
     ResolvedPrecision,
     describe_device,
@@ -39,7 +40,6 @@ from detector.engine.state import TrainState
 from detector.engine.step import Stepper
 from detector.engine.transfer import initialise_model
 from detector.evaluation.coco import ground_truth_of
-from detector.inspect.startup import check_decodable, check_files_present
 from detector.models import build_model
 from detector.telemetry import METRICS_FILE, Diagnosis, RunRecorder
 from detector.telemetry.diagnosis import build_diagnosis
@@ -128,7 +128,8 @@ def build_run(
         check_run_folder(output_dir, resume=resume is not None, overwrite=overwrite)
     train_split, val_split = open_train_and_val(config.data, config.seed)
     train, val = train_split.dataset, val_split.dataset
-    notes = _check_datasets(config, processes, train_split, val_split)
+    report = check_datasets(config, train_split, val_split) if processes.is_main else DatasetReport()
+    notes = [*report.notes]
     repeats = build_repeat_factors(config.data, train.table)
     images_per_epoch = len(train) if repeats is None else repeats.images_per_epoch
     if repeats is not None:
@@ -176,7 +177,7 @@ def build_run(
         device=device,
         processes=processes,
     )
-    _report(run, [*notes, *resume_notes, *recipe_notes, *schedule_notes, *init_notes])
+    _report(run, report.warnings, [*notes, *resume_notes, *recipe_notes, *schedule_notes, *init_notes])
     return run
 
 
@@ -226,7 +227,7 @@ def _open_diagnosis(
     return diagnosis
 
 
-def _report(run: Run, notes: Sequence[str]) -> None:
+def _report(run: Run, warnings: Sequence[str], notes: Sequence[str]) -> None:
     """Print the start-up report."""
     run.recorder.note(
         format_report(
@@ -241,23 +242,9 @@ def _report(run: Run, notes: Sequence[str]) -> None:
     )
     for note in [*notes, *effect_notes(run.config)]:
         run.recorder.note(note)
-    if warning := backbone_warning(run.config):
+    own = backbone_warning(run.config)
+    for warning in [*warnings, *([own] if own else [])]:
         run.recorder.warn(warning)
-
-
-def _check_datasets(config: Config, processes: Processes, train: OpenSplit, val: OpenSplit) -> list[str]:
-    """Return what was found in the datasets."""
-    notes: list[str] = []
-    if not processes.is_main:
-        return notes
-    for name, split in (("train", train), ("val", val)):
-        present = check_files_present(split.dataset)
-        may_skip = name == "train" and config.data.on_unreadable == "skip"
-        decoded = check_decodable(split.dataset, seed=config.seed, skip_unreadable=may_skip)
-        notes.append(f"{name}: {present}; {decoded}")
-        if split.dataset.table.problems.num_changed:
-            notes.append(f"{name}: {split.dataset.table.problems}")
-    return notes
 
 
 def _seed_everything(config: Config) -> None:
