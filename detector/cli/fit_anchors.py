@@ -93,26 +93,23 @@ def suggest(
     Returns:
         What was found; None if it is not worth a change.
     """
-    from detector.anchors import build_anchor_generator
     from detector.inspect.anchor_coverage import build_anchor_study
     from detector.inspect.anchor_fit import make_fit_target
-    from detector.inspect.anchor_grid import make_grid
     from detector.inspect.anchor_report import format_more, format_suggestion
     from detector.inspect.anchor_shapes import build_shapes
-    from detector.inspect.anchor_suggestion import gains_of_more, make_suggestion
+    from detector.inspect.anchor_suggestion import WELL_COVERED, gains_of_more, make_suggestion
     from detector.inspect.anchor_summary import SUMMARY_BOXES
 
-    grid, current = make_grid(build_anchor_generator(config.model.anchors)), build_shapes(config.model.anchors)
-    target = make_fit_target(study.training, grid, config.assign.fg_iou_thresh)
+    current = build_shapes(config.model.anchors)
+    target = make_fit_target(study.training, study.grid(current), study.fg_iou_thresh)
     suggestion = make_suggestion(study, target, current, coverage)
     console.print(format_suggestion(suggestion, current, dataset.categories.names))
-    if not suggestion.is_worth_it:
-        return None
-    sample = build_anchor_study(config, dataset.table, SUMMARY_BOXES)
-    more = format_more(gains_of_more(sample, target, suggestion.shapes), suggestion.after.reached)
-    if more:
-        console.print(f"\n{more}")
-    return suggestion
+    best, shapes = (suggestion.after, suggestion.shapes) if suggestion.is_worth_it else (suggestion.before, current)
+    if best.reached < WELL_COVERED:
+        sample = build_anchor_study(config, dataset.table, SUMMARY_BOXES)
+        if more := format_more(gains_of_more(sample, target, shapes), best.reached):
+            console.print(f"\n{more}")
+    return suggestion if suggestion.is_worth_it else None
 
 
 def write_pictures(

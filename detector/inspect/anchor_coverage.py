@@ -13,7 +13,7 @@ import numpy.typing as npt
 from detector.anchors import AnchorGenerator
 from detector.config import Config
 from detector.data.annotations import AnnotationTable
-from detector.inspect.anchor_grid import make_grid
+from detector.inspect.anchor_grid import AnchorGrid, make_grid
 from detector.inspect.anchor_matching import BoxMatches, match_boxes
 from detector.inspect.anchor_shapes import AnchorShapes
 from detector.inspect.ragged import IntArray
@@ -111,9 +111,13 @@ class AnchorStudy:
     fg_iou_thresh: float
     allow_low_quality_matches: bool
 
+    def grid(self, shapes: AnchorShapes) -> AnchorGrid:
+        """Return anchors of some shapes on the grids of the pyramid's levels."""
+        return make_grid(AnchorGenerator(shapes.sizes, shapes.scales, shapes.aspect_ratios, offset=self.offset))
+
     def measure(self, shapes: AnchorShapes, advance: Callable[[int], None] = lambda _num_boxes: None) -> Coverage:
         """Assign anchors of some shapes to the boxes; ``advance`` is called with the number of boxes done since."""
-        grid = make_grid(AnchorGenerator(shapes.sizes, shapes.scales, shapes.aspect_ratios, offset=self.offset))
+        grid = self.grid(shapes)
         matches = match_boxes(
             self.training,
             grid,

@@ -11,7 +11,7 @@ from detector.evaluation.table import align_columns, printable
 from detector.inspect.anchor_coverage import BoxGroup, Coverage, group_boxes
 from detector.inspect.anchor_matching import NO_LEVEL
 from detector.inspect.anchor_shapes import AnchorShapes, changed_lists, override_line, yaml_lines
-from detector.inspect.anchor_suggestion import FEW_ANCHORS, LEAST_GAIN, CoverageNumbers, Suggestion
+from detector.inspect.anchor_suggestion import FEW_ANCHORS, LEAST_GAIN, WELL_COVERED, CoverageNumbers, Suggestion
 from detector.inspect.anchor_summary import percent
 
 IOUS: Final = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -74,9 +74,15 @@ def format_suggestion(suggestion: Suggestion, current: AnchorShapes, class_names
     """Lay out fitted anchors beside those that there are, and the lines to set them with if they are worth it."""
     before, after = suggestion.before, suggestion.after
     if not suggestion.is_worth_it:
+        verdict = (
+            "your anchors fit; keep them"
+            if before.reached >= WELL_COVERED
+            else f"no {current.num_per_cell} anchors a cell were found that fit better; keep yours"
+        )
         return (
-            f"your anchors fit; keep them: others, as many per cell, would cover {percent(after.reached)} of the boxes "
-            f"instead of {percent(before.reached)}, and under {100 * LEAST_GAIN:g} point of gain is chance"
+            f"{verdict}. Fitted ones cover {percent(after.reached)} of the boxes instead of {percent(before.reached)}, "
+            f"over the classes {percent(after.class_mean)} instead of {percent(before.class_mean)} on average; "
+            f"less than {100 * LEAST_GAIN:g} point more may be chance"
         )
     changes = changed_lists(current, suggestion.shapes)
     lines = [

@@ -10,7 +10,10 @@ from detector.inspect.anchor_fit import FitTarget, fit_shapes
 from detector.inspect.anchor_shapes import AnchorShapes, round_shapes
 
 LEAST_GAIN: Final = 0.01
-"""Other anchors are suggested from a gain of this share of the boxes on: below, a fit follows chance."""
+"""Other anchors are suggested from a gain of this share of the boxes on: less may be chance."""
+
+WELL_COVERED: Final = 0.95
+"""From this share of covered boxes on, anchors fit, and more of them are not worth their time."""
 
 FEW_ANCHORS: Final = 3
 """A box with fewer anchors than this has little to learn from."""
