@@ -15,7 +15,7 @@ Box = tuple[int, int]
 
 
 def make_content(
-    num_images: int, boxes: Sequence[Box] = (), *, names: Sequence[str] = ("cat", "dog", "eel"), **changes: Any
+    num_images: int, boxes: Sequence[Box] = (), /, *, names: Sequence[str] = ("cat", "dog", "eel"), **changes: Any
 ) -> DatasetContent:
     """Return a dataset of files ``img_<row>.png``, with image ids from 100 on and category ids 10, 20, ...
 
