@@ -56,9 +56,9 @@ def read_csv(path: Path, split: str | None = None, images_dir: Path | None = Non
     files = find_csv(path, split)
     if len(files) != 1:
         names = ", ".join(file.name for file in files)
-        found = f"several CSV files, {names}; choose one with path or split" if files else describe_folder(path)
+        found = f"there are {names}; choose one with path or split" if files else f"the folder {describe_folder(path)}"
         looked = "*.csv" if split is None else f"{split}.csv and {split}/*.csv"
-        raise UserError(f"{path}: looked for {looked} and found {found}")
+        raise UserError(f"{path}: looked for one CSV file, {looked}; {found}")
     file = files[0]
     rows: dict[str, int] = {}
     boxes: list[FoundBox] = []
@@ -78,7 +78,7 @@ def read_csv(path: Path, split: str | None = None, images_dir: Path | None = Non
 
 def _read_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield line number and six values of each line that is not empty."""
-    # Not strict: a quote in the middle of a value is text. One that is never closed is found by its line breaks.
+    # Strict: else a quote that is never closed would take in the rest of the file.
     reader = csv.reader(io.StringIO(read_text(file), newline=""), skipinitialspace=True, strict=True)
     is_first = True
     start = 1

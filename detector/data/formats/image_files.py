@@ -81,12 +81,21 @@ def _list(folder: Path, prefix: str, recursive: bool, parents: tuple[tuple[int, 
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.is_file():
+                is_file, is_folder = _kind(entry)
+                if is_file:
                     yield prefix + entry.name
-                elif recursive and entry.is_dir():
+                elif recursive and is_folder:
                     yield from _list(folder / entry.name, f"{prefix}{entry.name}/", recursive, (*parents, own))
     except OSError as error:
         raise UserError(f"{folder}: cannot be listed: {error.strerror}") from error
+
+
+def _kind(entry: os.DirEntry[str]) -> tuple[bool, bool]:
+    """Return whether an entry is a file and whether it is a folder; a link to itself is neither."""
+    try:
+        return entry.is_file(), entry.is_dir()
+    except OSError:
+        return False, False
 
 
 def leaves_folder(name: str) -> bool:

@@ -35,7 +35,7 @@ def find_images_dir(content: DatasetContent, *names: str | None) -> Path:
     for place in places:
         if any((place / name).is_file() for name in tried):
             return place
-    looked = ", ".join(map(str, places))
+    looked = ", ".join(str(place) for place in places if place.is_dir())
     raise UserError(
         f"{content.path}: the images are not found: {quote(tried[0])} is in none of {looked}; name their folder with "
         "images, as in data.train.images=FOLDER"
