@@ -136,7 +136,7 @@ def coco_document(content: DatasetContent) -> dict[str, Any]:
     sizes, file_names = content.sizes.tolist(), content.file_names
     images = []
     for image_id, (height, width), name in zip(content.image_ids.tolist(), sizes, file_names, strict=True):
-        known = {} if False else {"width": width, "height": height}
+        known = {} if UNKNOWN_SIZE in (height, width) else {"width": width, "height": height}
         images.append({"id": image_id, "file_name": name, **known})
     ids = content.annotation_ids.copy()
     missing = ids < 0
