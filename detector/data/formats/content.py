@@ -141,7 +141,7 @@ def coco_document(content: DatasetContent) -> dict[str, Any]:
     ids = content.annotation_ids.copy()
     missing = ids < 0
     ids[missing] = np.arange(missing.sum()) + 1 + ids.max(initial=0)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         areas = np.where(np.isnan(content.areas), content.boxes[:, 2] * content.boxes[:, 3], content.areas)
     columns = (ids, content.image_ids[content.image_index], np.array(content.categories.ids)[content.labels])
     rows = zip(*map(np.ndarray.tolist, (*columns, content.boxes, areas, content.is_ignored)), strict=True)
