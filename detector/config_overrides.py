@@ -71,8 +71,8 @@ def _parse(override: str) -> Iterator[tuple[_Path, Any]]:
 
 
 def _flatten(key: _Path, value: Any) -> Iterator[tuple[_Path, Any]]:
-    """Split a mapping given for a section into its values."""
-    if section_keys(key) is None or not isinstance(value, dict):
+    """Split a mapping given for a section into its values; an empty one asks for the section with its defaults."""
+    if section_keys(key) is None or not isinstance(value, dict) or not value:
         yield key, value
         return
     for name, child in value.items():
@@ -135,6 +135,8 @@ def _assign(tree: dict[str, Any], origins: dict[Key, str], key: _Path, value: An
         section = section[name]
         if not isinstance(section, dict):
             return  # the file has a value where a section belongs: that is the error to report
+    if value == {} and isinstance(section.get(key[-1]), dict):
+        return  # it names no key, so the section keeps them all
     section[key[-1]] = value
     _forget(origins, key)
     _note_origins(origins, key, value)

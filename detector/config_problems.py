@@ -13,6 +13,7 @@ from detector.config_yaml import write_flow
 
 _SIMILAR = 0.6  # difflib's own default for "close"
 _DOTTED = re.compile(r"[a-z_0-9]+(?:\.[a-z_0-9]+)+")
+_RELATIVE = re.compile(r"(?:^|(?<= ))\.([a-z_0-9]+)")
 _MAX_SHOWN = 60  # characters of a found value
 
 
@@ -121,14 +122,30 @@ def _value_at(key: Key, tree: Mapping[str, Any]) -> Any:
 
 
 def _cross_check(text: str, section: Key, origins: Mapping[Key, str]) -> str:
-    """Insert the origins of the keys that a message of the schema's own checks names, at its beginning or later."""
+    """Insert the origins of the keys that a message of the schema's own checks names, at its beginning or later.
+
+    Args:
+        text: the message; ``.key`` stands for a key of ``section``. Without a key at its beginning it is about the
+            whole section.
+        section: where the check stands.
+        origins: origin of every value that was given.
+    """
+    text = _RELATIVE.sub(lambda found: _absolute(found, section), text)
     name, colon, rest = text.partition(": ")
     if not colon or name not in all_keys():
-        return f"{format_key(section)}: {text}" if section else text
+        if not section:
+            return text
+        name, rest = format_key(section), text
     origin = origins.get(tuple(name.split(".")))
     others = {other: origins.get(tuple(other.split("."))) for other in _DOTTED.findall(rest)}
     named = ", ".join(f"{other} from {origin}" for other, origin in others.items() if origin)
     return f"{name} ({f'from {origin}' if origin else 'default'}): {rest}{f' ({named})' if named else ''}"
+
+
+def _absolute(found: re.Match[str], section: Key) -> str:
+    """Write a key of a section in full; what only looks like one, in a value that the message quotes, stays."""
+    key = format_key((*section, found[1]))
+    return key if key in all_keys() else found[0]
 
 
 def _show(value: Any) -> str:

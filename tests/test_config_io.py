@@ -398,7 +398,8 @@ def test_a_wrong_value_gives_one_line_with_what_was_expected_and_found(config_fi
 def test_a_missing_key_says_what_belongs_there(config_file):
     text = "output_dir: a\ndata:\n  train: {annotations: t.json}\nschedule: {epochs: 1}\n"
     assert error_of(config_file(text)) == (
-        "data.train: images: the folder of the images is needed beside annotations"
+        "data.train.images (default): the folder of the images is needed beside data.train.annotations "
+        "(data.train.annotations from x.yaml:3)"
     )
 
 

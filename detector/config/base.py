@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+NonEmptyStr = Annotated[str, Field(min_length=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -17,7 +18,11 @@ Cadence = PositiveInt | Literal["epoch"]
 
 
 class Section(BaseModel):
-    """A frozen section: unknown keys, wrong types, NaN and infinity are errors; lists are read as tuples."""
+    """A frozen section: unknown keys, wrong types, NaN and infinity are errors; lists are read as tuples.
+
+    Messages of its own checks begin with the key that they are about, ``data.val: ...``; a section that stands in
+    several places names its keys with a dot before them, ``.images: ... beside .annotations``.
+    """
 
     model_config = ConfigDict(
         extra="forbid",

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from detector.config.base import Auto, NonNegativeInt, OpenFraction, PositiveInt, Section
+from detector.config.base import Auto, NonEmptyStr, NonNegativeInt, OpenFraction, PositiveInt, Section
 
 FormatName = Literal["auto", "coco", "voc", "yolo", "csv"]
 
@@ -13,28 +13,34 @@ FormatName = Literal["auto", "coco", "voc", "yolo", "csv"]
 class SplitConfig(Section):
     """One split of the dataset: a COCO file with its images, or the path of a dataset in any format."""
 
-    annotations: str | None = None
+    annotations: NonEmptyStr | None = None
     """COCO JSON file; in place of `path`."""
-    images: str | None = None
+    images: NonEmptyStr | None = None
     """Folder that the file names in the annotations are relative to. With `path` null = where the format has it."""
-    path: str | None = None
+    path: NonEmptyStr | None = None
     """Folder or file of a dataset: Pascal VOC (Annotations, JPEGImages, ImageSets), YOLO (folder or data.yaml), COCO
     (folder or JSON) or CSV (path,x1,y1,x2,y2,class)."""
     format: FormatName = "auto"
     """How it is written; auto = found out by looking."""
-    split: str | None = None
+    split: NonEmptyStr | None = None
     """Part of it: the name of a VOC image set, of a split of data.yaml, of a folder; null = all, or the only one."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.annotations is None) == (self.path is None):
-            found = "both are set" if self.path is not None else "neither is set"
-            raise ValueError(f"annotations and path: exactly one of them is needed, {found}")
+        if self.annotations is not None and self.path is not None:
+            raise ValueError("exactly one of .annotations and .path is needed, both are set")
+        if self.annotations is None and self.path is None:
+            raise ValueError(
+                "exactly one of .path and .annotations is needed, neither is set; .path names the folder or file of a "
+                "dataset in any format"
+            )
         if self.annotations is not None:
             if self.images is None:
-                raise ValueError("images: the folder of the images is needed beside annotations")
-            if self.format not in ("auto", "coco") or self.split is not None:
-                raise ValueError("annotations: names one COCO file; for another format or a split of it use path")
+                raise ValueError(".images: the folder of the images is needed beside .annotations")
+            if self.format not in ("auto", "coco"):
+                raise ValueError(f".format: {self.format} does not go with .annotations, a COCO file; use .path")
+            if self.split is not None:
+                raise ValueError(f".split: {self.split} does not go with .annotations, one whole file; use .path")
         return self
 
 
@@ -55,7 +61,7 @@ class HoldoutConfig(Section):
             try:
                 re.compile(self.group)
             except re.error as error:
-                raise ValueError(f"group: {self.group!r} is no regular expression: {error}") from error
+                raise ValueError(f".group: {self.group!r} is no regular expression: {error}") from error
         return self
 
 

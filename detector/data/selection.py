@@ -42,7 +42,8 @@ def hold_out(content: DatasetContent, *, fraction: float, seed: int, group: str 
         reason = "it has one image" if is_one else f"all its images are of one group by {group!r}"
         raise UserError(f"{content.path}: no part of it can be held out: {reason}; expected at least two")
     order = np.random.default_rng(seed).permutation(len(sizes))
-    chosen, missing = [], fraction * len(keys)
+    chosen: list[int] = []
+    missing = fraction * len(keys)
     for group_index, size in zip(order.tolist(), sizes[order].tolist(), strict=True):
         if size <= 2 * missing and len(chosen) < len(sizes) - 1:
             chosen.append(group_index)
