@@ -45,7 +45,7 @@ def find_small_boxes(split: Split, short_side: int, max_side: int) -> list[Findi
     content = split.content
     scales = training_scales(split, short_side, max_side)[content.image_index]
     extents = (split.cleaned.corners[:, 2:] - split.cleaned.corners[:, :2]) * scales[:, None]
-    is_object = split.cleaned.is_kept & ~content.is_ignored & np.isfinite(scales)
+    is_object = split.cleaned.is_kept & ~content.is_ignored
     vanishing = is_object & (extents.min(axis=1) < MIN_PIXELS)
     small = is_object & ~vanishing & (extents.max(axis=1) < FINEST_STRIDE)
     at_scale = f"at a short side of {short_side} and a long side of at most {max_side}"

@@ -106,6 +106,19 @@ def test_a_few_wild_boxes_among_right_ones_are_not_taken_for_a_mix_up() -> None:
     assert found_in(boxes) is None
 
 
+def test_a_few_boxes_that_leave_their_image_are_no_mix_up_even_if_all_could_be_corners() -> None:
+    boxes = np.tile([2.0, 2.0, 70.0, 50.0], (200, 1))
+    boxes[:8] = [20.0, 20.0, 78.0, 58.0]
+    assert found_in(boxes) is None
+
+
+def test_a_mixture_of_two_ways_is_left_to_the_other_checks() -> None:
+    x, y, w, h = true_boxes().T
+    written = np.stack([x, y, x + w, y + h], axis=1)
+    written[::4] = [60, 40, 10, 10]
+    assert found_in(written) is None
+
+
 def test_boxes_that_no_reading_suits_are_left_to_the_other_checks() -> None:
     boxes = true_boxes()
     boxes[::2, 0] += 500

@@ -8,6 +8,7 @@ from PIL import Image
 
 from detector.inspect.doctor import Split
 from detector.inspect.doctor.file_checks import unusable_images
+from detector.inspect.doctor.image_facts import read_image_facts
 from detector.inspect.doctor.image_reading import look_for_files
 from tests.inspect.doctor.made_sets import CLEAN, checked, document_of, read_split, write_image, write_set
 
@@ -90,6 +91,14 @@ def test_what_decoding_does_with_an_exif_orientation_is_said(tmp_path: Path) -> 
     assert "1 are turned upright and 1 are used as they are stored" in note.text
     assert (warning.severity, warning.count) == ("warning", 1)
     assert warning.examples[0].text == "c.jpg (image id 3): orientation 3"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_stored_and_shown_sizes_are_told_apart(tmp_path: Path, orientation: int) -> None:
+    save_turned(tmp_path / "a.jpg", orientation, (50, 70))
+    facts = read_image_facts(tmp_path / "a.jpg")
+    assert (facts.stored_size, facts.orientation, facts.format) == ((50, 70), orientation, "JPEG")
+    assert facts.shown_size == ((70, 50) if orientation >= 5 else (50, 70))
 
 
 def test_content_of_another_format_than_the_name_says_is_a_note(tmp_path: Path) -> None:
