@@ -53,7 +53,7 @@ def plot_box_shapes(splits: Sequence[BoxShapes], *, finest_stride: float) -> Fig
     counts.set(title="boxes per image", xlabel="boxes", ylabel="share of the images", xlim=(-0.5, None))
     counts.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (sizes, ratios, counts):
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set_ylim(bottom=0)
     if len(splits) > 1:
         counts.legend(loc="upper right")

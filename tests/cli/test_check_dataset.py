@@ -131,7 +131,7 @@ def test_splits_of_a_bare_dataset_are_compared(tmp_path: Path, capsys: pytest.Ca
     write_voc(tmp_path)
     assert main(["--data", str(tmp_path), "--split", "train", "--split", "val", "--max-examples", "1"]) == 2
     printed = capsys.readouterr().out
-    assert "error: train and val: 1 classes of val are not among those of train: 'Cell' [unknown-classes]" in printed
+    assert "error: train and val: classes of val that train does not have: 'Cell' [unknown-classes]" in printed
     assert "'Cell', 1 boxes; did you mean 'cell'?: Annotations/c.xml, object 1" in printed
     assert "Annotations/b.xml, object 1: 'cell' at (8, 8), 0 x 22 px" in printed
 

@@ -60,7 +60,7 @@ def find_small_boxes(split: Split, short_side: int, max_side: int) -> list[Findi
                 "vanishing-boxes",
                 "warning",
                 split.name,
-                f"{share(int(vanishing.sum()), content.num_boxes, 'boxes')} have a side below {MIN_PIXELS:g} px "
+                f"{share(int(vanishing.sum()), content.num_boxes, 'boxes')} with a side below {MIN_PIXELS:g} px "
                 f"{at_scale}: there is nothing left to see",
                 int(vanishing.sum()),
                 "train at a larger data.short_side, cut the images into tiles, or remove the boxes",
@@ -73,7 +73,7 @@ def find_small_boxes(split: Split, short_side: int, max_side: int) -> list[Findi
                 "small-boxes",
                 "note",
                 split.name,
-                f"{share(int(small.sum()), content.num_boxes, 'boxes')} are smaller than {FINEST_STRIDE:g} px, the "
+                f"{share(int(small.sum()), content.num_boxes, 'boxes')} smaller than {FINEST_STRIDE:g} px, the "
                 f"finest stride, {at_scale}",
                 int(small.sum()),
                 "a larger data.short_side or smaller model.anchors.sizes may find them",
@@ -96,7 +96,7 @@ def find_whole_image_boxes(split: Split) -> list[Finding]:
             "whole-image-boxes",
             "note",
             split.name,
-            f"{share(int(flags.sum()), content.num_boxes, 'boxes')} are as large as their image",
+            f"{share(int(flags.sum()), content.num_boxes, 'boxes')} as large as their image",
             int(flags.sum()),
             "see whether they are labels of the image in place of objects",
             examples=split.box_examples(flags),
@@ -116,7 +116,7 @@ def find_thin_boxes(split: Split) -> list[Finding]:
             "thin-boxes",
             "note",
             split.name,
-            f"{share(int(flags.sum()), content.num_boxes, 'boxes')} are more than {MAX_RATIO:g} times as long as wide",
+            f"{share(int(flags.sum()), content.num_boxes, 'boxes')} more than {MAX_RATIO:g} times as long as wide",
             int(flags.sum()),
             "see whether they are slips; model.anchors.aspect_ratios decides how well anchors can match them",
             examples=split.box_examples(flags),
@@ -136,7 +136,7 @@ def find_ignore_regions(split: Split) -> list[Finding]:
             "ignore-regions",
             "note",
             split.name,
-            f"{share(int(flags.sum()), content.num_boxes, 'boxes')} are {meaning}: neither object nor background",
+            f"{share(int(flags.sum()), content.num_boxes, 'boxes')} for {meaning}: neither object nor background",
             int(flags.sum()),
             examples=split.box_examples(flags),
         )

@@ -32,7 +32,7 @@ def _find_repeated(split: Split, repeats: Rows, originals: Rows) -> list[Finding
             "duplicate-boxes",
             "warning",
             split.name,
-            f"{share(len(repeats), split.content.num_boxes, 'boxes')} stand in the file twice, with the same class",
+            f"{share(len(repeats), split.content.num_boxes, 'boxes')} in the file twice, with the same class",
             len(repeats),
             "--fix removes the repetitions; in scoring each one that is not detected twice counts as missed",
             examples=_pair_examples(split, repeats, originals, "the same as"),

@@ -29,7 +29,7 @@ def find_classes_without_boxes(split: Split, *, is_parent_known: bool = False) -
             "classes-without-boxes",
             "note",
             split.name,
-            f"{share(len(empty), len(names), 'classes')} have no boxes: {listing(empty)}",
+            f"{share(len(empty), len(names), 'classes')} without boxes: {listing(empty)}",
             len(empty),
             "they cannot be learnt and are never predicted; data.classes leaves them out",
         )
@@ -56,7 +56,7 @@ def find_imbalance(split: Split) -> list[Finding]:
             f"{names[fewest]!r} has {counts[fewest]:,}",
             len(rare),
             "data.repeat_thresh shows images of rare classes more often (0.001 in LVIS; larger for few classes)",
-            evidence=f"{len(rare):,} of {len(names):,} classes have a tenth or less of the boxes of the most frequent",
+            evidence=f"{share(len(rare), len(names), 'classes')} with at most a tenth of the most frequent one's boxes",
             examples=tuple(
                 Example(f"{names[label]!r}: {counts[label]:,}") for label in rare[::-1][: split.num_examples].tolist()
             ),

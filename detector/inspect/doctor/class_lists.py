@@ -51,7 +51,7 @@ def _find_unknown(train: Split, other: Split, names: list[str]) -> list[Finding]
             "unknown-classes",
             "error",
             _both(train, other),
-            f"{len(names):,} classes of {other.name} are not among those of {train.name}: {listing(names)}",
+            f"classes of {other.name} that {train.name} does not have: {listing(names)}",
             len(names),
             f"write the names as in {train.name}, or name the classes to use in data.classes",
             evidence=f"{train.name} has {listing(known)}",
@@ -67,13 +67,13 @@ def _find_missing(train: Split, other: Split, names: list[str], *, is_listed: bo
         remedy = f"give both splits the same list of classes; {other.name} may have classes without boxes"
         consequence = "; the lists must be the same"
     else:
-        remedy, consequence = "", ", so they are not scored"
+        remedy, consequence = "", "; they are not scored"
     return [
         Finding(
             "missing-classes",
             "error" if is_listed else "note",
             _both(train, other),
-            f"{len(names):,} classes of {train.name} are not in {other.name}{consequence}: {listing(names)}",
+            f"classes of {train.name} that {other.name} does not have{consequence}: {listing(names)}",
             len(names),
             remedy,
         )
@@ -102,8 +102,8 @@ def _find_shifted(train: Split, other: Split) -> list[Finding]:
             "shifted-classes",
             "error",
             _both(train, other),
-            f"{len(shifted):,} classes have another id in {other.name} than in {train.name}: detections would be "
-            "scored as other classes",
+            f"classes with another id in {other.name} than in {train.name}, so that detections would be scored as "
+            f"other classes: {listing(name for name, _, _ in shifted)}",
             len(shifted),
             "number the classes the same way in both files",
             examples=tuple(examples),
@@ -122,7 +122,7 @@ def _find_one_sided(train: Split, other: Split, ours: Mapping[str, int], theirs:
                 "classes-never-learnt",
                 "warning",
                 _both(train, other),
-                f"{len(unlearnt):,} classes have boxes in {other.name} but none in {train.name}: {listing(unlearnt)}",
+                f"classes with boxes in {other.name} but none in {train.name}: {listing(unlearnt)}",
                 len(unlearnt),
                 "divide the images anew, or leave these classes out with data.classes; their AP will be 0",
             )
@@ -133,7 +133,7 @@ def _find_one_sided(train: Split, other: Split, ours: Mapping[str, int], theirs:
                 "classes-never-scored",
                 "note",
                 _both(train, other),
-                f"{len(unscored):,} classes have boxes in {train.name} but none in {other.name}: {listing(unscored)}",
+                f"classes with boxes in {train.name} but none in {other.name}: {listing(unscored)}",
                 len(unscored),
                 "the AP says nothing about them",
             )

@@ -20,7 +20,7 @@ _JPEG: Final = [
     *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),  # thin lines keep their colours
 ]
 _OUTSIDE: Final = 205  # gray of what lies outside of the image
-_MAX_BEYOND: Final = 0.5  # of the image's side: how far a picture follows boxes that leave the image
+_MAX_BEYOND: Final = 1.5  # of the image's side: how far a picture follows boxes that leave the image
 _SMALL: Final = 1 / 12  # boxes smaller than this part of the picture are shown enlarged
 _CONTEXT: Final = 8  # an enlarged picture shows so many times the box's longer side
 _LEAST_VIEW: Final = 64  # pixels of the image that a picture shows at least,
@@ -95,7 +95,8 @@ def _choose_view(size: tuple[int, ...], corners: Corners, *, may_enlarge: bool) 
     whole = np.concatenate([np.minimum(image[:2], around[:2]), np.maximum(image[2:], around[2:])])
     longest = max(float((around[2:] - around[:2]).max()), 0.0)
     whole_side = float((whole[2:] - whole[:2]).max())
-    if may_enlarge and longest < _SMALL * whole_side:
+    touches = bool((around[:2] <= image[2:]).all() and (around[2:] >= image[:2]).all())
+    if may_enlarge and touches and longest < _SMALL * whole_side:
         half = max(_CONTEXT * longest, _LEAST_VIEW, _LEAST_SHARE * whole_side) / 2 * np.array([WIDTH / HEIGHT, 1.0])
         centre = np.clip((around[:2] + around[2:]) / 2, whole[:2], whole[2:])
         whole = np.concatenate([centre - half, centre + half])

@@ -47,7 +47,7 @@ def find_unreadable_images(split: Split) -> list[Finding]:
             "unreadable-images",
             "error",
             split.name,
-            f"{share(int(flags.sum()), split.content.num_images, 'images')} cannot be read",
+            f"{share(int(flags.sum()), split.content.num_images, 'images')} that cannot be read",
             int(flags.sum()),
             "fetch them anew; --fix leaves them out, and data.on_unreadable=skip trains without them",
             examples=tuple(

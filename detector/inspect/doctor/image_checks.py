@@ -29,7 +29,7 @@ def find_empty_images(split: Split) -> list[Finding]:
             "images-without-boxes",
             "warning" if is_much else "note",
             split.name,
-            f"{share(count, total, 'images')} have no boxes: everything in them is background",
+            f"{share(count, total, 'images')} without boxes: everything in them is background",
             count,
             "make sure that they hold no objects; data.empty_images drops or limits them in training",
             examples=split.image_examples(flags),
@@ -54,7 +54,7 @@ def find_odd_sizes(split: Split) -> list[Finding]:
                 "huge-images",
                 "note",
                 split.name,
-                f"{share(int(is_huge.sum()), total, 'images')} have more than {MAX_PIXELS / 1e6:.0f} million pixels",
+                f"{share(int(is_huge.sum()), total, 'images')} with more than {MAX_PIXELS / 1e6:.0f} million pixels",
                 int(is_huge.sum()),
                 "cut them into tiles or shrink them once; decoding them at every step is slow, and small objects "
                 "vanish in the resize",
@@ -67,7 +67,7 @@ def find_odd_sizes(split: Split) -> list[Finding]:
                 "long-images",
                 "note",
                 split.name,
-                f"{share(int(is_long.sum()), total, 'images')} are more than {MAX_IMAGE_RATIO:g} times as long as "
+                f"{share(int(is_long.sum()), total, 'images')} more than {MAX_IMAGE_RATIO:g} times as long as "
                 "wide; data.max_side leaves little of their short side",
                 int(is_long.sum()),
                 "cut them into pieces, or see whether the annotated size is a slip",
@@ -89,7 +89,7 @@ def find_files_named_twice(split: Split) -> list[Finding]:
             "files-named-twice",
             "warning",
             split.name,
-            f"{share(int(is_repeat.sum()), len(names), 'images')} are of a file that an earlier image names already",
+            f"{share(int(is_repeat.sum()), len(names), 'images')} of a file that an earlier image names already",
             int(is_repeat.sum()),
             "make one image of them: the objects of the one are background in the other",
             examples=split.image_examples(is_repeat),
@@ -112,7 +112,7 @@ def find_bad_annotation_ids(split: Split) -> list[Finding]:
                 "repeated-annotation-ids",
                 "error" if split.is_scored else "warning",
                 split.name,
-                f"{share(int(is_repeat.sum()), len(ids), 'annotations')} have an id that an earlier one has already"
+                f"{share(int(is_repeat.sum()), len(ids), 'annotations')} with an id that an earlier one has already"
                 + ("; scoring refuses them" if split.is_scored else ""),
                 int(is_repeat.sum()),
                 "give each annotation an id of its own; --fix does",

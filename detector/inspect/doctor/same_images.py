@@ -22,7 +22,7 @@ def find_same_images(splits: Sequence[Split]) -> list[Finding]:
                     "images-in-both-splits",
                     "warning",
                     f"{first.name} and {second.name}",
-                    f"{share(len(pairs), second.content.num_images, 'images')} of {second.name} are in {first.name} "
+                    f"{share(len(pairs), second.content.num_images, 'images')} of {second.name} in {first.name} "
                     "too: the score will be better than the detector",
                     len(pairs),
                     f"take them out of {first.name} or {second.name}",
@@ -58,7 +58,7 @@ def find_duplicate_images(split: Split) -> list[Finding]:
             "duplicate-images",
             "warning",
             split.name,
-            f"{share(len(twins), split.content.num_images, 'images')} have the same bytes as an earlier one",
+            f"{share(len(twins), split.content.num_images, 'images')} with the same bytes as an earlier one",
             len(twins),
             "keep one of each; where their boxes differ they contradict each other",
             evidence=_evidence(split),

@@ -64,4 +64,4 @@ def test_ignore_regions_are_counted(form: str, name: str) -> None:
     split = with_content(split, format=form, box_files=files, is_ignored=np.array([False, True]))
     finding = checked(split)["ignore-regions"]
     assert finding.severity == "note"
-    assert finding.text == f"1 of 2 boxes are {name}: neither object nor background"
+    assert finding.text == f"1 of 2 boxes for {name}: neither object nor background"

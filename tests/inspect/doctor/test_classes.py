@@ -28,7 +28,7 @@ def test_an_unknown_class_of_val_is_an_error_with_its_first_box_and_what_may_be_
     assert list(found) == ["missing-classes"]
     assert found["missing-classes"].severity == "note"
     assert (finding.severity, finding.where, finding.count) == ("error", "train and val", 1)
-    assert finding.text == "1 classes of val are not among those of train: 'platelet'"
+    assert finding.text == "classes of val that train does not have: 'platelet'"
     assert finding.examples[0].text.startswith(
         "'platelet', 2 boxes; did you mean 'Platelets'?: 2.xml, object 2: 'platelet' at (5, 6)"
     )
@@ -48,6 +48,7 @@ def test_classes_in_another_order_are_an_error_that_names_the_ids() -> None:
     finding = found.pop("shifted-classes")
     assert not found
     assert (finding.severity, finding.count) == ("error", 2)
+    assert finding.text.endswith("scored as other classes: 'cat', 'dog'")
     assert finding.examples[0].text == "'cat' has the id 1 in train and 2 in val, where 1 is 'dog'"
 
 
@@ -127,7 +128,7 @@ def test_an_id_0_with_boxes_is_no_parent() -> None:
 def test_classes_without_boxes_are_a_note() -> None:
     finding = checked(split_of({"cat": 1, "cow": 0, "dog": 1, "hen": 0}))["classes-without-boxes"]
     assert finding.severity == "note"
-    assert finding.text == "2 of 4 classes have no boxes: 'cow', 'hen'"
+    assert finding.text == "2 of 4 classes without boxes: 'cow', 'hen'"
 
 
 def test_a_dominating_class_is_a_note() -> None:

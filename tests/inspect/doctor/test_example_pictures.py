@@ -62,6 +62,19 @@ def test_a_box_beyond_the_border_gets_room(split: Split) -> None:
     assert is_like(pixels, class_color(1))[:, -12:].any()
 
 
+@pytest.mark.parametrize("far", [420.0, 700.0])
+def test_a_box_outside_of_its_image_is_shown_with_the_image(split: Split, far: float) -> None:
+    split.content.boxes[1] = [far, 100, 30, 30]
+    pixels = picture(split, 1)
+    assert is_like(pixels, class_color(1)).any()
+    assert is_like(pixels[:, :50], (120, 120, 120)).mean() > 0.3
+
+
+def test_a_box_out_of_sight_leaves_the_image_alone(split: Split) -> None:
+    split.content.boxes[1] = [9000, 9000, 30, 30]
+    assert is_like(picture(split, 1), (120, 120, 120)).mean() > 0.1
+
+
 def test_a_box_without_area_is_marked(split: Split) -> None:
     assert is_like(picture(split, 3), class_color(0)).any()
 
