@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detector.cli.argument_types import not_negative_integer, probability
-from detector.cli.errors import run_command
+from detector.cli.errors import printable, run_command
 from detector.errors import UserError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         copy_images=args.copy_images,
         overwrite=args.overwrite,
     )
-    print("\n".join(_report(conversion)))
+    print(printable("\n".join(_report(conversion))))
     return 0
 
 

@@ -99,6 +99,14 @@ def exit_code(function: Callable[[], int]) -> int:
     return code
 
 
+def printable(text: str) -> str:
+    """Return text to print, with escapes for control characters other than line ends.
+
+    Names of files and classes come from datasets of strangers, and could steer the terminal.
+    """
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
 def _torch_advice(error: Exception) -> str | None:
     """Say what to install where torch and torchvision are missing or were built for each other's rivals."""
     install = "install both together, from one package index: pip install --force-reinstall torch torchvision"
@@ -115,7 +123,7 @@ def _torch_advice(error: Exception) -> str | None:
 def _print_once(message: str) -> None:
     if _speaks_for_all():
         with contextlib.suppress(BrokenPipeError):
-            print(message, file=sys.stderr, flush=True)
+            print(printable(message), file=sys.stderr, flush=True)
 
 
 def _speaks_for_all() -> bool:

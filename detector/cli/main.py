@@ -13,10 +13,11 @@ COMMANDS: Final = {
     "train": "train a detector as a configuration says",
     "evaluate": "score a checkpoint, or a file of detections, with the COCO metrics",
     "predict": "detect objects in pictures, folders and videos",
+    "make-demo": "generate the demo data set",
     "convert-dataset": "write a dataset in another format",
     "check-dataset": "find what is wrong with a dataset, by file and id, before it is learnt",
     "fit-anchors": "show how well the anchors fit the boxes, and suggest better ones",
-    "make-demo": "generate the demo data set",
+    "show-batch": "write training batches as training sees them, as pictures",
     "loss-lab": "see what the focal loss does: curves, numbers, figures, an ablation",
 }
 

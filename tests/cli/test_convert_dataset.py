@@ -8,7 +8,7 @@ import pytest
 from detector.cli.convert_dataset import main
 from detector.config import SplitConfig
 from detector.data.formats.reading import build_source, read_dataset
-from tests.data.formats.files import write, write_voc
+from tests.data.formats.files import write, write_image, write_voc
 
 
 def test_a_dataset_is_converted_and_the_line_to_train_with_works(
@@ -54,6 +54,18 @@ def test_what_is_left_out_is_printed(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "train: 2 images (1 without boxes), 1 boxes\n  left out: 1 ignore regions" in text
     assert main([str(folder), "--to", "coco", "--output", str(tmp_path / "coco")]) == 0
     assert "train: 2 images, 1 boxes, 1 ignore regions" in capsys.readouterr().out
+
+
+def test_names_of_strangers_do_not_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "in"
+    write_image(folder / "images/a.jpg")
+    write(folder / "labels/a.txt", "0 .5 .5 .1 .1")
+    write(folder / "data.yaml", 'train: images\nnames: ["\\e[2Jcat\\n", "\\x9b1m"]')
+    assert main([str(folder), "--to", "coco", "--output", str(tmp_path / "out")]) == 0
+    assert "2 classes: \\x1b[2Jcat\n, \\x9b1m" in capsys.readouterr().out
+    write(folder / "data.yaml", 'train: "\\e[2J"\nnames: [a]')
+    assert main([str(folder), "--to", "coco", "--output", str(tmp_path / "out")]) == 2
+    assert "\x1b" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -119,5 +119,5 @@ def describe_folder(folder: Path) -> str:
         return f"cannot be listed: {error.strerror}"
     if not names:
         return "is empty"
-    shown = ", ".join(ascii(name)[1:-1] for name in names[:8])
+    shown = ", ".join(names[:8])
     return f"holds {shown}" + (f", ... ({len(names)} entries)" if len(names) > 8 else "")

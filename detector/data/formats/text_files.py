@@ -77,10 +77,6 @@ def read_number(text: str) -> float | None:
 
 
 def quote(text: str) -> str:
-    """Return text of a file for an error message: shortened, control characters and half surrogates escaped."""
-    return ascii_only(text) if len(text) <= 80 else ascii_only(text[:77]) + "..."
-
-
-def ascii_only(text: str) -> str:
-    """Return ``repr(text)``, with escapes for what a terminal cannot show."""
-    return repr(text) if text.isprintable() else ascii(text)
+    """Return text of a file in quotes for a message: shortened, with escapes for what a terminal cannot show."""
+    short = text if len(text) <= 80 else f"{text[:77]}..."
+    return repr(short) if short.isprintable() else ascii(short)

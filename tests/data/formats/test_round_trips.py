@@ -52,7 +52,7 @@ def contents(draw: st.DrawFn) -> DatasetContent:
     """Return a dataset with one object or more."""
     is_fine = CLASS_NAMES.filter(lambda name: name == name.strip() and name != "")
     names = tuple(draw(st.lists(is_fine, min_size=1, max_size=4, unique=True)))
-    is_plain = FILE_STEMS.filter(lambda name: name == name.strip() and not name.startswith("."))
+    is_plain = FILE_STEMS.filter(lambda name: name == name.strip() and name[0] not in ".\\")
     paths = st.tuples(FOLDERS, is_plain).map(lambda parts: "/".join([*parts[0], parts[1]]))
     stems = draw(st.lists(paths.filter(lambda path: len(path.encode()) < 100), min_size=1, max_size=4, unique=True))
     suffixes = st.sampled_from([".jpg", ".JPEG", ".png", ".bmp", ".tif", ".webp"])
