@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from detector.cli.argument_types import positive
 from detector.cli.errors import run_command
+from detector.cli.output_folder import make_output_folder
 from detector.config_io import load_config
 
 if TYPE_CHECKING:  # heavy: imported when the command runs, not for --help
@@ -63,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     if not len(study.training):
         print(f"{dataset.table.path}: there are no boxes to fit anchors to")
         return 0
+    if args.output is not None:
+        make_output_folder(args.output)
     with RunConsole() as console:
         with console.progress("matching boxes", total=len(study.training)) as advance:
             coverage = study.measure(shapes, advance)

@@ -56,7 +56,8 @@ def draw_detections(
     rows = zip(classes.tolist(), confidences.tolist(), dashed.tolist(), strict=True)
     texts = [_tag_text(label, score, names, ignored=ignored) for label, score, ignored in rows]
     colors = [class_color(label) for label in classes.tolist()]
-    draw_labelled_boxes(picture, corners * zoom, texts, colors, dashed, _front_to_back(corners, confidences))
+    size, order = font_size(*picture.shape[:2]), _front_to_back(corners, confidences)
+    draw_labelled_boxes(picture, corners * zoom, texts, colors, dashed, order, tag_size=size)
     return picture
 
 
@@ -67,6 +68,8 @@ def draw_labelled_boxes(
     colors: Sequence[Color],
     dashed: npt.NDArray[np.bool_],
     front_to_back: Sequence[int],
+    *,
+    tag_size: int,
 ) -> None:
     """Draw boxes with tags into a picture; see :func:`draw_detections`, which chooses texts and colours.
 
@@ -77,15 +80,16 @@ def draw_labelled_boxes(
         colors: of the D boxes.
         dashed: [D] whether a box's line is dashed.
         front_to_back: numbers of the boxes, the one on top first.
+        tag_size: font size in pixels.
     """
     height, width = picture.shape[:2]
-    line, size = line_width(height, width), font_size(height, width)
+    line = line_width(height, width)
     spans = [pixel_span(box, height, width) for box in boxes]
     shown = [(i, span) for i in front_to_back if (span := spans[i]) is not None]
     for i, span in reversed(shown):
         draw_outline(picture, span, colors[i], line, dashed=bool(dashed[i]))
-    tags = place_tags([texts[i] for i, _ in shown], [span for _, span in shown], size, (height, width))
-    draw_tags(picture, tags, [colors[i] for i, _ in shown], size)
+    tags = place_tags([texts[i] for i, _ in shown], [span for _, span in shown], tag_size, (height, width))
+    draw_tags(picture, tags, [colors[i] for i, _ in shown], tag_size)
 
 
 def side_by_side(left: Picture, right: Picture, titles: tuple[str, str]) -> Picture:

@@ -8,7 +8,7 @@ import numpy as np
 
 from detector.data.dataset import DetectionDataset
 from detector.data.resize import resize_sample
-from detector.drawing.boxes import Picture, draw_labelled_boxes, side_by_side
+from detector.drawing.boxes import Picture, draw_labelled_boxes, font_size, side_by_side
 from detector.drawing.colors import Color
 from detector.drawing.text import readable_name
 from detector.inspect.anchor_coverage import Coverage
@@ -88,8 +88,12 @@ def _with_boxes(image: Picture, boxes: Floats, anchors: Floats, texts: Sequence[
     """Return the enlarged image with boxes over their anchors, the first on top."""
     picture = np.asarray(cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
     order, dashed = range(len(texts)), np.ones(len(texts), dtype=np.bool_)
-    draw_labelled_boxes(picture, anchors * zoom, [""] * len(texts), [ANCHOR_COLOR] * len(texts), dashed, order)
-    draw_labelled_boxes(picture, boxes * zoom, texts, [BOX_COLOR] * len(texts), ~dashed, order)
+    size = font_size(*picture.shape[:2])
+    for corners, names, color, is_dashed in (
+        (anchors, [""] * len(texts), ANCHOR_COLOR, dashed),
+        (boxes, texts, BOX_COLOR, ~dashed),
+    ):
+        draw_labelled_boxes(picture, corners * zoom, names, [color] * len(texts), is_dashed, order, tag_size=size)
     return picture
 
 

@@ -18,6 +18,7 @@ def recipe(tmp_path: Path) -> Path:
     return write_config(tmp_path, make_dataset(tmp_path / "data"))
 
 
+@pytest.mark.slow
 def test_the_script_runs_from_any_folder(tmp_path: Path, recipe: Path) -> None:
     line = [sys.executable, ROOT / "tools/fit_anchors.py", "--config", recipe, "--no-suggest"]
     result = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -59,6 +60,16 @@ def test_anchors_that_do_not_fit_are_replaced_with_a_line_to_paste(
     pictures = sorted((tmp_path / "out/unmatched").iterdir())
     assert pictures
     assert f"and {len(pictures)} pictures of boxes that no anchor fits written to {tmp_path}/out" in printed
+
+
+def test_an_output_that_is_a_file_is_exit_2_before_the_work(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("mine")
+    assert main(["--config", str(recipe), "--output", str(tmp_path / "out")]) == 2
+    printed = capsys.readouterr()
+    assert f"--output {tmp_path}/out: is a file, expected a folder" in printed.err
+    assert printed.out == ""
 
 
 def test_a_dataset_without_boxes_says_so(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
