@@ -132,7 +132,7 @@ def _describe_matched(coverage: Coverage) -> str:
         f"{percent(float(coverage.is_rescued.mean()))} only by the low-quality rule, "
         f"{percent(float(coverage.is_unmatched.mean()))} without an anchor"
     )
-    return text + (f"; {lost:,} boxes lose all fitting anchors to boxes that overlap them" if lost else "")
+    return text + (f"; lost all fitting anchors to overlapping boxes: {lost:,}" if lost else "")
 
 
 def _describe_imbalance(coverage: Coverage) -> str:

@@ -39,9 +39,10 @@ def summarise_coverage(coverage: Coverage, class_names: Sequence[str]) -> str:
         f"{coverage.fg_iou_thresh:g} (median {np.median(coverage.matches.num_positives):g} anchors a box); "
         f"{percent(rescued)} only by the low-quality rule, {percent(unmatched)} without"
     )
-    if len(class_names) > 1:
+    shares = coverage.class_shares()
+    if len(shares) > 1:
         worst = coverage.worst_class()
-        text += f"; worst class {class_names[worst]} {percent(coverage.class_shares()[worst])}"
+        text += f"; worst class {class_names[worst]} {percent(shares[worst])}"
     return f"{text}; see fit-anchors"
 
 
