@@ -10,6 +10,7 @@ annotations               images                                      splits
 ========================  ==========================================  ==================================
 """
 
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,8 +73,13 @@ def find_split(path: Path, split: str | None, images_dir: Path | None) -> VocSpl
         raise UserError(f"{images_dir}: no such folder; expected the folder with the images of {path}")
     files = ImageFiles.below(images_dir, recursive=images_dir != root)
     prefix = "" if annotations == path else f"{annotations.relative_to(path).as_posix()}/"
-    names = sorted(list_files(annotations, recursive=annotations != root))
-    xml = {stem(name): prefix + name for name in names if _is_xml(name)}
+    names = sorted(
+        filter(_is_xml, list_files(annotations, recursive=annotations != root)), key=lambda name: (stem(name), name)
+    )
+    xml = {stem(name): prefix + name for name in names}
+    if len(xml) < len(names):
+        twins = next(pair for pair in itertools.pairwise(names) if stem(pair[0]) == stem(pair[1]))
+        raise UserError(f"{annotations}: {' and '.join(twins)} differ in their extensions only, expected one of them")
     if image_set is None:
         entries = [VocEntry(name, file, file, tuple(files.by_stem.get(name, ()))) for name, file in xml.items()]
     else:

@@ -11,6 +11,7 @@ dataset's folder or in that of the list.
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,9 +97,9 @@ def find_images(file: Path, values: Mapping[str, YamlValue], split: str | None) 
     if not parts:
         raise UserError(f"{value.place}: '{value.key}' is an empty list, expected folders of images")
     images = parts[0] if len(parts) == 1 else _join(parts)
-    if len(set(images.names)) < len(images.names):
-        twice = next(name for row, name in enumerate(images.names) if name in images.names[:row])
-        raise UserError(f"{value.place}: '{value.key}' names the image {quote(twice)} twice")
+    (name, count), *_ = Counter(images.names).most_common(1)
+    if count > 1:
+        raise UserError(f"{value.place}: '{value.key}' names the image {quote(name)} twice")
     return images
 
 

@@ -316,3 +316,10 @@ def test_reads_the_same_objects_as_an_independent_parser(tmp_path: Path) -> None
             for start, extent, first, last in zip(box[:2], box[2:], corners[:2], corners[2:], strict=True):
                 assert start == first - 1
                 assert extent == (last - first if last <= first else len(range(int(first), int(last) + 1)))
+
+
+def test_two_files_that_differ_in_their_extensions_only_are_an_error(tmp_path: Path) -> None:
+    write_voc(tmp_path, "a")
+    write(tmp_path / "Annotations/a.XML", voc_xml(voc_object()))
+    with pytest.raises(UserError, match=r"Annotations: a\.XML and a\.xml differ in their extensions only"):
+        read_voc(tmp_path)
