@@ -6,6 +6,7 @@ from typing import Any
 from detector.config import Config
 from detector.config_io import flatten_config, load_config_text
 from detector.engine.checkpoint import find_newest_checkpoint, load_checkpoint
+from detector.engine.recipe import resolve_recipe
 from detector.engine.run_folder import CHECKPOINTS
 from detector.errors import UserError
 
@@ -42,6 +43,23 @@ def find_resume(output_dir: Path, resume: str | None) -> tuple[tuple[str, dict[s
     path, content = found
     notes.append(f"resumed from {path}")
     return (str(path), content), notes
+
+
+def settle_recipe(
+    config: Config, num_images: int, checkpoint: tuple[str, dict[str, Any]] | None, *, is_initialised: bool
+) -> tuple[Config, list[str]]:
+    """Return the configuration with numbers in place of ``auto``, and notes: the reasons, or what changed since.
+
+    Args:
+        config: of the run.
+        num_images: images of one epoch.
+        checkpoint: what the run continues from: what it had in place of ``auto`` stays.
+        is_initialised: whether a new run begins with the weights of another one.
+    """
+    if checkpoint is not None:
+        config = keep_resolved(config, checkpoint)
+        return config, describe_changes(config, checkpoint)
+    return resolve_recipe(config, num_images, is_pretrained=is_initialised or config.model.backbone.pretrained)
 
 
 def keep_resolved(config: Config, checkpoint: tuple[str, dict[str, Any]]) -> Config:
