@@ -19,8 +19,8 @@ if TYPE_CHECKING:  # heavy: imported when the command runs, not for --help
     from detector.telemetry.console import RunConsole
 
 EPILOG: Final = """\
-Boxes are resized as in training, at every data.short_side, and not augmented. Each is compared with all anchors of its
-image, and anchors are assigned to it as in training; the numbers are exact, no sample.
+Boxes are resized as in training and not augmented: to every data.short_side, or with hundreds of thousands of boxes
+to one of them in turn. Anchors are assigned to them as in training; the numbers are exact, no sample.
 
 what is written to DIR:
   anchors.png: how much boxes and anchors overlap, and their shapes
