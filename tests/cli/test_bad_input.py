@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
     shutil.copytree(tmp_path / "data", tmp_path / "val")
     recipe = write_config(tmp_path, tmp_path / "data")
     text = recipe.read_text().replace(f"val: {{annotations: {tmp_path}/data", f"val: {{annotations: {tmp_path}/val")
-    text = text.replace(f"{tmp_path}/data/images}}\n  short", f"{tmp_path}/val/images}}\n  short")
+    text = text.replace(f"{tmp_path}/data/val_images}}\n  short", f"{tmp_path}/val/images}}\n  short")
     recipe.write_text(text.replace("max_steps: 4", "max_steps: 1"))
     return tmp_path
 
@@ -82,10 +82,10 @@ INPUTS: dict[str, tuple[Break, tuple[str, ...]]] = {
     "config empty": (lambda f: (f / "tiny.yaml").write_text(""), ("tiny.yaml", "the file is empty")),
     "config no yaml": (lambda f: (f / "tiny.yaml").write_text("a: [1"), ("tiny.yaml:1", "not valid YAML")),
     "annotations missing": (
-        lambda f: (f / "data/annotations.json").unlink(), ("data/annotations.json", "No such file")
+        lambda f: (f / "data/annotations.json").unlink(), ("data/annotations.json", "no such file")
     ),
     "annotations folder": (
-        lambda f: replace_by_folder(f / "data/annotations.json"), ("data/annotations.json", "Is a directory")
+        lambda f: replace_by_folder(f / "data/annotations.json"), ("data/annotations.json", "is a folder")
     ),
     "annotations empty": (
         lambda f: (f / "val/annotations.json").write_text(""), ("val/annotations.json", "is empty")
@@ -159,7 +159,7 @@ LINES = {
     ("--resume", "--overwrite"): ("--resume", "--overwrite"),
     ("output_dir=/dev/null/run",): ("output_dir: /dev/null/run",),
     ('output_dir="a\\0b"',): ("output_dir",),
-    ('data.train.annotations="a\\0b"',): ("null",),
+    ('data.train.annotations="a\\0b"',): ("no such file",),
 }
 
 
@@ -196,10 +196,10 @@ def test_an_error_leaves_the_run_that_was_to_be_overwritten(folder: Path, capsys
 @pytest.fixture
 def unsampled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the start-up check look at no image, as if the broken one were not in its sample."""
-    from detector.engine import run
+    from detector.engine import run_data
 
-    check = run.check_decodable
-    monkeypatch.setattr(run, "check_decodable", lambda dataset, **options: check(dataset, num_images=0, **options))
+    check = run_data.check_decodable
+    monkeypatch.setattr(run_data, "check_decodable", lambda dataset, **options: check(dataset, num_images=0, **options))
 
 
 @pytest.mark.usefixtures("unsampled")

@@ -34,9 +34,18 @@ class DatasetSource:
 
 
 def build_source(config: SplitConfig) -> DatasetSource:
-    """Return where the split of a configuration lies."""
+    """Return where the split of a configuration lies.
+
+    Raises:
+        UserError: ``annotations`` is a folder, which ``path`` is for.
+    """
     images = None if config.images is None else Path(config.images)
     if config.annotations is not None:
+        if Path(config.annotations).is_dir():
+            raise UserError(
+                f"{config.annotations}: is a folder, expected a COCO annotation file; path in place of annotations "
+                "takes the folder of a dataset"
+            )
         return DatasetSource(Path(config.annotations), images, "coco")
     assert config.path is not None
     return DatasetSource(Path(config.path), images, config.format, config.split)
