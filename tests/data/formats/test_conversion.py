@@ -276,6 +276,18 @@ def test_a_class_name_that_a_format_cannot_hold_is_an_error(
         assert read_dataset(DatasetSource(tmp_path / fine, split="train")).categories.names[0] == name
 
 
+@pytest.mark.parametrize("form", EVERY)
+@pytest.mark.parametrize(
+    "name", ["a\rb", "a\r\nb", "a\n\tb", 'a, "b"', "'a'", "<a> & b;", "no", "0", "é ü 猫", "a: #b"]
+)
+def test_class_names_with_special_characters_survive(tmp_path: Path, form: FormatName, name: str) -> None:
+    write_coco(tmp_path / "in", [cat([1, 2, 10, 5])])
+    path = tmp_path / "in/instances_train.json"
+    path.write_text(path.read_text().replace('"cat"', json.dumps(name)))
+    convert(DatasetSource(tmp_path / "in"), form, tmp_path / "out")
+    assert read_dataset(DatasetSource(tmp_path / "out", split="train")).categories.names[0] == name
+
+
 def test_two_images_of_one_name_are_an_error(tmp_path: Path) -> None:
     write_coco(tmp_path / "in", [cat([1, 2, 10, 5])], a=(20, 10), b=(20, 10))
     path = tmp_path / "in/instances_train.json"

@@ -53,6 +53,13 @@ def test_coco_files_and_their_images_are_found(
     assert read_dataset(DatasetSource(tmp_path / annotations)).images_dir == tmp_path / images
 
 
+def test_roboflows_file_goes_before_others_of_its_folder(tmp_path: Path) -> None:
+    write_coco(tmp_path / "train/_annotations.coco.json")
+    write(tmp_path / "train/_a_log.json", "{}")
+    write_image(tmp_path / "train/a.jpg")
+    assert read_dataset(DatasetSource(tmp_path, split="train")).path.name == "_annotations.coco.json"
+
+
 def test_images_in_the_folder_of_the_split_are_found_for_a_file_of_a_longer_name(tmp_path: Path) -> None:
     write_coco(tmp_path / "annotations/train_v2.json")
     write_image(tmp_path / "train/a.jpg")
