@@ -386,7 +386,7 @@ def powerless(folder: Path) -> Iterator[list[str]]:
     ("closed", "expected"),
     [
         ("data/annotations.json", "data/annotations.json"),
-        ("val", "val/images"),
+        ("val", "val/annotations.json"),
         ("run", "output_dir"),
     ],
 )
