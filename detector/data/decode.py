@@ -48,7 +48,7 @@ def decode_image(path: Path, expected_size: Size | None = None) -> Pixels:
     pixels = _decode(path, data)
     if expected_size is not None and pixels.shape[:2] == expected_size:
         return pixels
-    orientation = _read_orientation(path, data)
+    orientation = _read_orientation(path, io.BytesIO(data))
     turned = _turn(pixels, orientation)
     if expected_size is None or turned.shape[:2] == expected_size:
         return turned
@@ -74,6 +74,15 @@ def read_image_size(path: Path) -> Size:
     except _PILLOW_ERRORS as error:
         raise ImageError(f"{path}: cannot read the size of the image: {_reason(error)}") from error
     return (width, height) if is_turned else (height, width)
+
+
+def read_orientation(path: Path) -> int:
+    """Return the EXIF orientation of an image, 1 ... 8, from the file's header alone; 1 where there is none.
+
+    Raises:
+        ImageError: the image is larger than Pillow opens.
+    """
+    return _read_orientation(path, path)
 
 
 def _read_file(path: Path) -> bytes:
@@ -145,10 +154,10 @@ def _start_of_scan(data: bytes) -> int:
     return min(position, len(data))
 
 
-def _read_orientation(path: Path, data: bytes) -> int:
+def _read_orientation(path: Path, source: Path | io.BytesIO) -> int:
     """Return the EXIF orientation, 1 ... 8; 1 where there is none or nothing is left to do."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(source) as image:
             orientation = 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION_TAG, 1)
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: cannot read the orientation of the image: {error}") from error

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from detector.data.formats.content import DatasetContent, FormatName
+from detector.data.formats.content import UNKNOWN_SIZE, DatasetContent, FormatName
 from detector.data.formats.limits import is_thin
 from detector.data.formats.reading import DatasetSource, read_dataset
 
@@ -16,7 +16,7 @@ _TOLERANCE: Final = 1e-3
 
 
 def check_written(folder: Path, split: str, form: FormatName, content: DatasetContent, places: Sequence[str]) -> None:
-    """Make sure that a split reads back as it was: every image, box and class.
+    """Make sure that a split reads back as it was: every image, its size, box and class.
 
     Args:
         folder: the dataset, an absolute path.
@@ -40,9 +40,12 @@ def _difference(folder: Path, content: DatasetContent, found: DatasetContent, pl
     row_at = {(base / name).as_posix(): row for row, name in enumerate(found.file_names)}
     if found.num_images != content.num_images or row_at.keys() != set(places):
         return f"{found.num_images} images in place of {content.num_images}, or others"
+    rows = np.array([row_at[place] for place in places], dtype=np.int64)
+    if ((found.sizes[rows] != content.sizes) & (found.sizes[rows] != UNKNOWN_SIZE)).any():
+        return "images have other sizes"
     if found.num_boxes != content.num_boxes:
         return f"{found.num_boxes} boxes in place of {content.num_boxes}"
-    image = np.array([row_at[place] for place in places], dtype=np.int64)[content.image_index]
+    image = rows[content.image_index]
     before, after = np.argsort(image, kind="stable"), np.argsort(found.image_index, kind="stable")
     if not np.array_equal(image[before], found.image_index[after]):
         return "boxes belong to other images"

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -215,14 +216,47 @@ def test_a_broken_image_is_an_error_where_its_size_is_needed(tmp_path: Path) -> 
         convert(DatasetSource(tmp_path / "in"), "yolo", tmp_path / "out")
 
 
-def test_yolo_refuses_images_that_are_shown_in_another_size_than_annotated(tmp_path: Path) -> None:
-    write_coco(tmp_path / "in", [cat([1, 2, 10, 5])])
+def write_turned(path: Path, orientation: int, width: int = 20, height: int = 10) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(np.zeros((10, 20, 3), np.uint8)).save(tmp_path / "in/train/a.jpg", exif=exif)
-    with pytest.raises(UserError, match=r"a\.jpg: the image is shown as 20 x 10 pixels, but annotated as 10 x 20"):
-        convert(DatasetSource(tmp_path / "in"), "yolo", tmp_path / "out")
+    exif[0x0112] = orientation
+    Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(path, exif=exif)
+
+
+@pytest.mark.parametrize("form", ["yolo", "csv"])
+def test_formats_without_sizes_refuse_images_that_are_shown_in_another_size_than_annotated(
+    tmp_path: Path, form: FormatName
+) -> None:
+    write_coco(tmp_path / "in", [cat([1, 2, 10, 5])])
+    write_turned(tmp_path / "in/train/a.jpg", 6)
+    message = (
+        r"a\.jpg: the image is shown as 20 x 10 pixels, but annotated as 10 x 20 \(height x width; 1 such images\)\. "
+        rf"{form.upper()} counts in the image as it is shown: turn the pixels"
+    )
+    with pytest.raises(UserError, match=message):
+        convert(DatasetSource(tmp_path / "in"), form, tmp_path / "out")
     convert(DatasetSource(tmp_path / "in"), "voc", tmp_path / "out")
+
+
+@pytest.mark.parametrize("form", ["yolo", "csv"])
+@pytest.mark.parametrize(("orientation", "width"), [(2, 20), (3, 20), (4, 20), (6, 10), (5, 10)])
+def test_formats_without_sizes_refuse_images_that_readers_turn_unseen(
+    tmp_path: Path, form: FormatName, orientation: int, width: int
+) -> None:
+    write_coco(tmp_path / "in", [cat([1, 2, 5, 5])], a=(width, 10), b=(20, 10))
+    write_turned(tmp_path / "in/train/a.jpg", orientation, width)
+    message = rf"a\.jpg: the image has the EXIF orientation {orientation}, by which readers of {form.upper()} turn it"
+    with pytest.raises(UserError, match=message):
+        convert(DatasetSource(tmp_path / "in"), form, tmp_path / "out")
+    convert(DatasetSource(tmp_path / "in"), "coco", tmp_path / "out")
+
+
+def test_turned_images_are_written_where_no_box_can_move(tmp_path: Path) -> None:
+    write_coco(tmp_path / "in", [cat([1, 2, 5, 5])], a=(10, 20), b=(20, 10), c=(20, 10))
+    write_turned(tmp_path / "in/train/a.jpg", 6)  # annotated in the size that is shown
+    write_turned(tmp_path / "in/train/b.jpg", 3)  # has no boxes
+    convert(DatasetSource(tmp_path / "in"), "yolo", tmp_path / "yolo")
+    write_turned(tmp_path / "in/train/a.jpg", 3, 10, 20)  # neither has sizes, so both mean the same
+    convert(DatasetSource(tmp_path / "yolo"), "csv", tmp_path / "csv")
 
 
 @pytest.mark.parametrize(
@@ -322,3 +356,11 @@ def test_a_dataset_that_does_not_read_back_is_found(tmp_path: Path, change: tupl
         check_written(tmp_path / "out", "train", "yolo", read_dataset(source), ["images/train/b.jpg"])
     with pytest.raises(RuntimeError, match="it is taken for yolo"):
         check_written(tmp_path / "out", "train", "voc", read_dataset(source), ["images/train/a.jpg"])
+
+
+def test_a_size_that_does_not_read_back_is_found(tmp_path: Path) -> None:
+    source = DatasetSource(write_coco(tmp_path / "in", [cat([1, 2, 10, 5])]))
+    convert(source, "voc", tmp_path / "out")
+    other = replace(read_dataset(source), sizes=np.array([[20, 10]]))
+    with pytest.raises(RuntimeError, match="images have other sizes"):
+        check_written(tmp_path / "out", "train", "voc", other, ["JPEGImages/a.jpg"])
