@@ -4,7 +4,7 @@ Letters: I images, B boxes that are left after cleaning, K classes.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +81,9 @@ class AnnotationTable:
     Attributes:
         path: the file they are from.
         image_ids: [I] int64, ids of the images in the file, in its order.
-        sizes: [I, 2] int64, annotated (height, width) in pixels.
+        sizes: [I, 2] int64, (height, width) in pixels.
+        is_measured: [I] bool, True where the size is not annotated but was read from the image file, as viewers show
+            it; see :func:`~detector.data.decode.decode_image` for what follows.
         boxes: [B, 4] float32, xyxy in pixels of the image, inside it, each side at least about MIN_SIDE;
             sorted by image, in the file's order within one.
         labels: [B] int64 in [0, K).
@@ -95,6 +97,7 @@ class AnnotationTable:
     path: Path
     image_ids: Tensor
     sizes: Tensor
+    is_measured: Tensor
     boxes: Tensor
     labels: Tensor
     ignore: Tensor
@@ -156,6 +159,7 @@ def build_table(content: DatasetContent) -> AnnotationTable:
         path=content.path,
         image_ids=torch.from_numpy(content.image_ids),
         sizes=torch.from_numpy(sizes),
+        is_measured=torch.from_numpy(content.is_measured),
         boxes=torch.from_numpy(boxes[order].astype(np.float32)),
         labels=torch.from_numpy(content.labels[order]),
         ignore=torch.from_numpy(content.is_ignored[order]),
@@ -177,9 +181,8 @@ def complete_sizes(content: DatasetContent) -> DatasetContent:
     rows = np.flatnonzero((content.sizes == UNKNOWN_SIZE).any(axis=1))
     if not len(rows):
         return content
-    sizes = content.sizes.copy()
-    sizes[rows] = read_image_sizes([content.images_dir / content.file_names[row] for row in rows.tolist()])
-    return replace(content, sizes=sizes)
+    paths = [content.images_dir / content.file_names[row] for row in rows.tolist()]
+    return content.with_measured_sizes(rows, read_image_sizes(paths))
 
 
 def _clean_boxes(

@@ -5,11 +5,11 @@ from pathlib import Path
 from torch import Tensor
 
 from detector.data.annotations import AnnotationTable, build_table, complete_sizes
-from detector.data.decode import ImageError, decode_image
+from detector.data.decode import ImageError, Pixels, decode_image
 from detector.data.formats.coco import read_coco_json
 from detector.data.formats.content import DatasetContent
 from detector.errors import UserError
-from detector.structures import Categories, Sample
+from detector.structures import Categories, Sample, Size
 
 
 class DetectionDataset:
@@ -31,7 +31,7 @@ class DetectionDataset:
 
     @property
     def sizes(self) -> Tensor:
-        """[I, 2] int64, annotated (height, width) of the images in pixels."""
+        """[I, 2] int64, (height, width) of the images in pixels."""
         return self.table.sizes
 
     def __len__(self) -> int:
@@ -46,7 +46,8 @@ class DetectionDataset:
         """Read image ``index`` in [0, I) with its boxes, labels and ignore flags, in the file's order.
 
         Raises:
-            ImageError: the image cannot be read or has another size than annotated; names file and image id.
+            ImageError: the image cannot be read, has another size than annotated, or where none is annotated another
+                one than when the dataset was opened; names file and image id.
             IndexError: there is no such image.
         """
         table = self.table
@@ -55,7 +56,7 @@ class DetectionDataset:
         height, width = table.sizes[index].tolist()
         image_id = int(table.image_ids[index])
         try:
-            image = decode_image(self.image_path(index), (height, width))
+            image = self._decode(index, (height, width))
         except ImageError as error:
             raise ImageError(f"image id {image_id}: {error}") from error
         start, end = table.box_offsets[index : index + 2].tolist()
@@ -68,6 +69,19 @@ class DetectionDataset:
             image_id=image_id,
             original_size=(height, width),
         )
+
+    def _decode(self, index: int, size: Size) -> Pixels:
+        """Decode an image whose size is annotated by that, any other one as viewers show it."""
+        path = self.image_path(index)
+        if not self.table.is_measured[index]:
+            return decode_image(path, size)
+        image = decode_image(path)
+        if image.shape[:2] != size:
+            raise ImageError(
+                f"{path}: the image has {image.shape[0]} x {image.shape[1]} pixels, but had {size[0]} x {size[1]} "
+                "when the dataset was opened (height x width): the file has changed since; start again"
+            )
+        return image
 
 
 def open_coco_dataset(annotations: Path, images: Path) -> DetectionDataset:

@@ -44,6 +44,8 @@ class DatasetContent:
             1), the line of a text file (from 1).
         box_files: I files that hold an image's boxes, relative to ``path``; None where ``path`` holds all of them.
         categories: K >= 1 classes.
+        measured: [I] bool, True where ``sizes`` was read from the image file, as viewers show it, because the dataset
+            does not give it; None = nowhere.
     """
 
     format: FormatName
@@ -61,6 +63,7 @@ class DatasetContent:
     box_numbers: npt.NDArray[np.int64]
     box_files: Sequence[str] | None
     categories: Categories
+    measured: npt.NDArray[np.bool_] | None = None
 
     @property
     def num_images(self) -> int:
@@ -71,6 +74,11 @@ class DatasetContent:
     def num_boxes(self) -> int:
         """B."""
         return len(self.boxes)
+
+    @property
+    def is_measured(self) -> npt.NDArray[np.bool_]:
+        """[I] bool, ``measured`` where nothing is None."""
+        return np.zeros(self.num_images, dtype=np.bool_) if self.measured is None else self.measured
 
     def describe_image(self, row: int) -> str:
         """Name image ``row``: its file and, where the dataset numbers its images, its id."""
@@ -97,10 +105,22 @@ class DatasetContent:
             narrowed,
             image_ids=self.image_ids[kept],
             sizes=self.sizes[kept],
+            measured=None if self.measured is None else self.measured[kept],
             file_names=[self.file_names[row] for row in kept.tolist()],
             box_files=None if self.box_files is None else [self.box_files[row] for row in kept.tolist()],
             image_index=new_row[narrowed.image_index],
         )
+
+    def with_measured_sizes(self, rows: npt.NDArray[np.int64], measured: npt.NDArray[np.int64]) -> Self:
+        """Fill in sizes that were read from image files.
+
+        Args:
+            rows: [R] the images.
+            measured: [R, 2] their (height, width) as viewers show them.
+        """
+        sizes, flags = self.sizes.copy(), self.is_measured.copy()
+        sizes[rows], flags[rows] = measured, True
+        return replace(self, sizes=sizes, measured=flags)
 
     def select_boxes(self, rows: Rows) -> Self:
         """Keep only some boxes; all images and classes stay."""

@@ -46,7 +46,7 @@ def read_yolo(path: Path, split: str | None = None, images_dir: Path | None = No
 def _to_pixels(content: DatasetContent) -> DatasetContent:
     """Read the sizes of images with boxes, and multiply the boxes by them."""
     rows = np.flatnonzero(content.boxes_per_image())
-    sizes = content.sizes.copy()
-    sizes[rows] = read_image_sizes([content.images_dir / content.file_names[row] for row in rows.tolist()])
-    scale = np.tile(sizes[content.image_index][:, ::-1], 2)  # [B, 4] as (width, height, width, height)
-    return replace(content, sizes=sizes, boxes=content.boxes * scale)
+    paths = [content.images_dir / content.file_names[row] for row in rows.tolist()]
+    content = content.with_measured_sizes(rows, read_image_sizes(paths))
+    scale = np.tile(content.sizes[content.image_index][:, ::-1], 2)  # [B, 4] as (width, height, width, height)
+    return replace(content, boxes=content.boxes * scale)
