@@ -24,7 +24,7 @@ class DatasetSource:
         path: file or folder.
         images: folder of the images; None = where the format has it.
         format: how it is written, or "auto".
-        split: part of it; None = all, or the only one.
+        split: part of it; None = all, or the only one, as for the file of a split (COCO, CSV).
     """
 
     path: Path
@@ -70,6 +70,11 @@ def read_dataset(source: DatasetSource) -> DatasetContent:
     form = detect_format(source.path, source.split) if source.format == "auto" else source.format
     if form == "voc" and source.path.is_file():
         raise UserError(f"{source.path}: is a file, expected the folder of a dataset in VOC format")
+    if form in ("coco", "csv") and source.split is not None and source.path.is_file():
+        raise UserError(
+            f"{source.path}: is a file of one split, in which split {source.split!r} cannot be chosen; leave split out, "
+            "or give the folder of the dataset"
+        )
     with garbage_collection_paused():
         match form:
             case "coco":

@@ -149,3 +149,14 @@ def test_a_folder_without_a_dataset_is_an_error_that_says_what_it_holds(tmp_path
 def test_a_wrong_path_or_split_is_an_error(source: DatasetSource, message: str) -> None:
     with pytest.raises(UserError, match=message):
         read_dataset(source)
+
+
+@pytest.mark.parametrize("name", ["all.json", "all.csv"])
+def test_a_split_of_one_file_is_an_error(tmp_path: Path, name: str) -> None:
+    file = write(tmp_path / name, json.dumps(DOCUMENT) if name == "all.json" else "a.jpg,1,2,3,4,cat")
+    write_image(tmp_path / "a.jpg")
+    assert read_dataset(DatasetSource(file)).num_boxes == 1
+    with pytest.raises(
+        UserError, match=rf"{name}: is a file of one split, in which split 'val' cannot be chosen; leav"
+    ):
+        read_dataset(DatasetSource(file, split="val"))
