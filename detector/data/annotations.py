@@ -31,13 +31,15 @@ class BoxProblem:
         num_boxes: how many.
         images: the first images, in the file's order, that have one; at most five: their ids in a COCO file, else
             their file names.
+        num_images: how many images have one.
     """
 
     num_boxes: int = 0
     images: tuple[int | str, ...] = ()
+    num_images: int = 0
 
     def __str__(self) -> str:
-        names = ", ".join(map(str, self.images)) + (", ..." if self.num_boxes > len(self.images) else "")
+        names = ", ".join(map(str, self.images)) + (", ..." if self.num_images > len(self.images) else "")
         return f"(image id {names})" if self.images and isinstance(self.images[0], int) else f"({names})"
 
 
@@ -192,11 +194,12 @@ def _clean_boxes(
     cleaned = clean_boxes(content.boxes, sizes[content.image_index])
 
     def problem(flags: npt.NDArray[np.bool_]) -> BoxProblem:
-        images = np.unique(content.image_index[flags])[:_NUM_NAMED_IMAGES]
+        images = np.unique(content.image_index[flags])
+        num_images, images = len(images), images[:_NUM_NAMED_IMAGES]
         names = content.image_ids[images].tolist()
         if content.format != "coco":
             names = [content.file_names[row] for row in images.tolist()]
-        return BoxProblem(int(flags.sum()), tuple(names))
+        return BoxProblem(int(flags.sum()), tuple(names), num_images)
 
     problems = BoxProblems(problem(cleaned.is_degenerate), problem(cleaned.is_outside), problem(cleaned.is_clipped))
     return cleaned.corners, cleaned.is_kept, problems
