@@ -1,11 +1,12 @@
 """A split of a COCO dataset, found in its folder.
 
-For a split, in this order, ``instances_<split>.json`` and others that begin so (COCO's own is ``train2017``),
-``<split>.json``, both also in ``annotations``; ``_annotations.coco.json`` in the folder ``<split>`` (Roboflow), or the
-only JSON file there.
+For a split, in this order, ``instances_<split>.json`` and ``<split>.json``, both also in ``annotations``;
+``_annotations.coco.json`` in the folder ``<split>`` (Roboflow); the first two with a year or version behind the name
+(COCO's own is ``train2017``; ``trainval`` and ``test-dev`` are other splits); or the only JSON file in the folder.
 """
 
 import glob
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,9 @@ _PATTERNS: Final = (
     "{}*.json",
     "{}/*.json",
 )
+_VERSION: Final = re.compile("[_.-]?v?[0-9][0-9_.-]*")
+"""What "*" stands for behind the name of a split, as in train2017 and train_v2."""
+
 _ALL: Final = ("*.json", "annotations/*.json", "*/_annotations.coco.json")
 _OTHER_TASKS: Final = ("captions_", "person_keypoints_", "stuff_", "panoptic_", "image_info_")
 
@@ -44,9 +48,9 @@ def find_jsons(path: Path, split: str | None = None) -> list[Path]:
     if split is None:
         return sorted(file for pattern in _ALL for file in path.glob(pattern) if _may_be_meant(file))
     for pattern in _PATTERNS:
-        files = sorted(file for file in path.glob(pattern.format(glob.escape(split))) if _may_be_meant(file))
-        if files:
-            return files
+        files = path.glob(pattern.format(glob.escape(split)))
+        if found := sorted(file for file in files if _may_be_meant(file) and _is_of(file, pattern.format(split))):
+            return found
     return []
 
 
@@ -69,12 +73,23 @@ def find_json(path: Path, split: str | None) -> Path:
             f"{path}: which annotation file is meant? There are {names}; choose one with split, as in "
             "data.train.split=train, or with path"
         )
-    looked = ", ".join(_ALL if split is None else (pattern.format(split) for pattern in _PATTERNS))
+    looked = ", ".join(_ALL if split is None else (_explain(pattern).format(split) for pattern in _PATTERNS))
     raise UserError(f"{path}: no annotation file: looked for {looked}; the folder {describe_folder(path)}")
 
 
 def _may_be_meant(file: Path) -> bool:
     return file.is_file() and not file.name.startswith((".", *_OTHER_TASKS))
+
+
+def _is_of(file: Path, pattern: str) -> bool:
+    """Whether a file that a pattern found is of its split, not of another one whose name only begins so."""
+    before, star, after = Path(pattern).name.rpartition("*")
+    is_exact = not (star and before)
+    return is_exact or _VERSION.fullmatch(file.name.removeprefix(before).removesuffix(after)) is not None
+
+
+def _explain(pattern: str) -> str:
+    return pattern.replace("{}*", "{}<number>")
 
 
 def read_coco(path: Path, split: str | None = None, images_dir: Path | None = None) -> DatasetContent:

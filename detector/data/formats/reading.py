@@ -72,8 +72,8 @@ def read_dataset(source: DatasetSource) -> DatasetContent:
         raise UserError(f"{source.path}: is a file, expected the folder of a dataset in VOC format")
     if form in ("coco", "csv") and source.split is not None and source.path.is_file():
         raise UserError(
-            f"{source.path}: is a file of one split, in which split {source.split!r} cannot be chosen; leave split out, "
-            "or give the folder of the dataset"
+            f"{source.path}: is a file of one split, in which split {source.split!r} cannot be chosen; leave split "
+            "out, or give the folder of the dataset"
         )
     with garbage_collection_paused():
         match form:

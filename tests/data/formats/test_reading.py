@@ -81,6 +81,32 @@ def test_the_exact_name_of_a_split_goes_before_one_that_begins_so(tmp_path: Path
         read_dataset(DatasetSource(tmp_path, split="test"))
 
 
+@pytest.mark.parametrize("folder", [".", "annotations"])
+@pytest.mark.parametrize("prefix", ["instances_", ""])
+@pytest.mark.parametrize(
+    ("split", "others"),
+    [
+        ("train", ("trainval", "training_old", "train_old", "trainv")),
+        ("test", ("test-dev", "test-dev2017", "tests")),
+        ("val", ("val_old", "valid", "val.bak", "val_")),
+    ],
+)
+def test_a_split_whose_name_only_begins_so_is_another_one(
+    tmp_path: Path, folder: str, prefix: str, split: str, others: tuple[str, ...]
+) -> None:
+    write_image(tmp_path / "a.jpg")
+    for name in others:
+        write_coco(tmp_path / folder / f"{prefix}{name}.json")
+    with pytest.raises(UserError, match=rf"no annotation file: looked for .*/instances_{split}<number>\.json, "):
+        read_dataset(DatasetSource(tmp_path, split=split))
+    for name in (f"{split}2017", f"{split}_v2", f"{split}-2017.1", split):
+        file = write_coco(tmp_path / folder / f"{prefix}{name}.json")
+        assert read_dataset(DatasetSource(tmp_path, split=split)).path == file
+        if name != split:
+            file.unlink()
+    assert read_dataset(DatasetSource(tmp_path, split=others[0])).path.stem == f"{prefix}{others[0]}"
+
+
 def test_images_that_are_nowhere_are_an_error_that_says_where_they_were_looked_for(tmp_path: Path) -> None:
     write_coco(tmp_path / "annotations/instances_train.json")
     with pytest.raises(UserError, match=r"the images are not found: 'missing\.jpg' is in none of .*annotations; name"):
