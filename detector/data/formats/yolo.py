@@ -37,7 +37,7 @@ def read_yolo(path: Path, split: str | None = None, images_dir: Path | None = No
         box_file = "" if file is None else os.path.relpath(file, found.root)
         images.append(FoundImage(name, (UNKNOWN_SIZE, UNKNOWN_SIZE), box_file))
         if file is not None:
-            objects = read_labels(file, len(found.class_names))
+            objects = read_labels(file, len(found.class_names), found.num_keypoint_values)
             boxes += (FoundBox(row, line.box, line.label, line.line) for line in objects)
     categories = Categories(tuple(range(len(found.class_names))), tuple(found.class_names))
     return _to_pixels(assemble("yolo", path, found.images_dir, images, boxes, categories))

@@ -21,7 +21,7 @@ from typing import Final
 from detector.data.formats.image_files import describe_folder, is_image, list_files, stem
 from detector.data.formats.text_files import quote, read_lines
 from detector.data.formats.yaml_mapping import read_yaml_mapping
-from detector.data.formats.yolo_yaml import ImageList, find_images, find_yaml, read_class_names
+from detector.data.formats.yolo_yaml import ImageList, count_keypoint_values, find_images, find_yaml, read_class_names
 from detector.errors import UserError
 
 _CLASS_FILES: Final = ("classes.txt", "obj.names", "*.names")
@@ -40,6 +40,7 @@ class YoloSplit:
         file_names: at least one.
         label_files: one for each image; None where it has none.
         class_names: at least one.
+        num_keypoint_values: numbers behind each box, for keypoints.
     """
 
     root: Path
@@ -47,6 +48,7 @@ class YoloSplit:
     file_names: Sequence[str]
     label_files: Sequence[Path | None]
     class_names: Sequence[str]
+    num_keypoint_values: int
 
 
 def find_split(path: Path, split: str | None, images_dir: Path | None) -> YoloSplit:
@@ -61,6 +63,7 @@ def find_split(path: Path, split: str | None, images_dir: Path | None) -> YoloSp
         UserError: images, labels or class names are missing, or data.yaml or a list is wrong.
     """
     file = find_yaml(path)
+    num_keypoint_values = 0
     if file is None:
         images = _find_images(path, split, images_dir)
         labels = _find_labels(path, split, images, is_elsewhere=images_dir is not None)
@@ -70,6 +73,7 @@ def find_split(path: Path, split: str | None, images_dir: Path | None) -> YoloSp
     else:
         values = read_yaml_mapping(file)
         names, images = read_class_names(file, values), find_images(file, values, split)
+        num_keypoint_values = count_keypoint_values(values)
         labels = _find_labels(path, split, images, is_elsewhere=False)
     _check_names(path if file is None else file, names)
     if not any(labels):
@@ -79,7 +83,7 @@ def find_split(path: Path, split: str | None, images_dir: Path | None) -> YoloSp
             "and for one beside the image"
         )
     root = path if path.is_dir() else path.parent
-    return YoloSplit(root.absolute(), images.folder, images.names, labels, names)
+    return YoloSplit(root.absolute(), images.folder, images.names, labels, names, num_keypoint_values)
 
 
 def label_path(image: Path) -> Path:

@@ -76,6 +76,21 @@ def read_class_names(file: Path, values: Mapping[str, YamlValue]) -> list[str]:
     return names
 
 
+def count_keypoint_values(values: Mapping[str, YamlValue]) -> int:
+    """Return how many numbers stand behind the box of each object in a dataset for poses; 0 = it is for boxes.
+
+    Raises:
+        UserError: ``kpt_shape`` is not [number of keypoints, 2 or 3].
+    """
+    if (value := values.get("kpt_shape")) is None:
+        return 0
+    expected = "[number of keypoints, 2 or 3]"
+    texts = value.texts(expected)
+    if len(texts) != 2 or not re.fullmatch("[1-9][0-9]{0,3}", texts[0]) or texts[1] not in ("2", "3"):
+        raise UserError(f"{value.place}: 'kpt_shape' is {quote(', '.join(texts))}, expected {expected}")
+    return int(texts[0]) * int(texts[1])
+
+
 def find_images(file: Path, values: Mapping[str, YamlValue], split: str | None) -> ImageList:
     """Find the images of a split.
 
