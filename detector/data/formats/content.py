@@ -33,8 +33,8 @@ class DatasetContent:
         image_ids: [I] int64, all different: the file's, or 1 ... I where the format has none.
         sizes: [I, 2] int64 (height, width) in pixels; UNKNOWN_SIZE where the dataset gives none.
         file_names: I paths relative to ``images_dir``, none of which leaves it.
-        boxes: [B, 4] float64, (x, y, width, height) in pixels, continuous; any number, also NaN. A box that its format
-            calls degenerate has a width or a height of 0 or less.
+        boxes: [B, 4] float64, (x, y, width, height) in pixels, continuous; any number, also NaN, as in YOLO datasets
+            where an image is unreadable. A box that its format calls degenerate has a width or a height of 0 or less.
         image_index: [B] int64, row of the box's image in [0, I).
         labels: [B] int64 in [0, K).
         is_ignored: [B] bool, True for crowd regions and objects marked as difficult: neither object nor background.

@@ -10,7 +10,7 @@ from detector.data.formats.columns import FoundBox, FoundImage, assemble
 from detector.data.formats.content import UNKNOWN_SIZE, DatasetContent
 from detector.data.formats.yolo_labels import read_labels
 from detector.data.formats.yolo_layout import find_split
-from detector.data.image_sizes import read_image_sizes
+from detector.data.image_sizes import find_image_sizes
 from detector.structures import Categories
 
 
@@ -24,11 +24,11 @@ def read_yolo(path: Path, split: str | None = None, images_dir: Path | None = No
 
     Returns:
         Its content, with 0 ... K-1 as ids of the classes. An image without a label file, or with an empty one, has no
-        boxes. The sizes of images with boxes, which turn parts into pixels, are read from their headers.
+        boxes. The sizes of images with boxes, which turn parts into pixels, are read from their headers; where that
+        fails, the size is UNKNOWN_SIZE and the boxes are NaN, for others to report.
 
     Raises:
         UserError: folders or files are missing, or a file is not what the format says; names file and line.
-        ImageError: an image with boxes cannot be read.
     """
     found = find_split(path, split, images_dir)
     images: list[FoundImage] = []
@@ -44,9 +44,12 @@ def read_yolo(path: Path, split: str | None = None, images_dir: Path | None = No
 
 
 def _to_pixels(content: DatasetContent) -> DatasetContent:
-    """Read the sizes of images with boxes, and multiply the boxes by them."""
+    """Read the sizes of images with boxes, and multiply the boxes by them; by NaN where an image is unreadable."""
     rows = np.flatnonzero(content.boxes_per_image())
     paths = [content.images_dir / content.file_names[row] for row in rows.tolist()]
-    content = content.with_measured_sizes(rows, read_image_sizes(paths))
-    scale = np.tile(content.sizes[content.image_index][:, ::-1], 2)  # [B, 4] as (width, height, width, height)
+    found = find_image_sizes(paths)
+    is_found = (found != UNKNOWN_SIZE).all(axis=1)
+    content = content.with_measured_sizes(rows[is_found], found[is_found])
+    factors = np.where(content.sizes == UNKNOWN_SIZE, np.nan, content.sizes)
+    scale = np.tile(factors[content.image_index][:, ::-1], 2)  # [B, 4] as (width, height, width, height)
     return replace(content, boxes=content.boxes * scale)

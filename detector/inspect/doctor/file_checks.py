@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
+from typing import Final
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from detector.inspect.doctor.finding import Example, Finding, share
 from detector.inspect.doctor.image_facts import ImageFacts
 from detector.inspect.doctor.image_reading import list_files
 from detector.inspect.doctor.split import Flags, Split
+
+_UNSIZED: Final = "its size cannot be read, so its boxes are lost"
 
 
 def find_missing_images(split: Split) -> list[Finding]:
@@ -40,8 +43,11 @@ def find_missing_images(split: Split) -> list[Finding]:
 def find_unreadable_images(split: Split) -> list[Finding]:
     """Find images that cannot be decoded: empty, cut short, or no image."""
     flags = image_flags(split, lambda facts: bool(facts.problem))
+    flags |= has_lost_boxes(split) & image_flags(split, lambda facts: not facts.is_missing)
     if not flags.any():
         return []
+    # Training needs the sizes before it starts, and reads those that are not annotated from the images.
+    is_sized = (split.content.sizes[flags] != UNKNOWN_SIZE).all()
     return [
         Finding(
             "unreadable-images",
@@ -49,10 +55,11 @@ def find_unreadable_images(split: Split) -> list[Finding]:
             split.name,
             f"{share(int(flags.sum()), split.content.num_images, 'images')} that cannot be read",
             int(flags.sum()),
-            "fetch them anew; --fix leaves them out, and data.on_unreadable=skip trains without them",
+            "fetch them anew; --fix leaves them out"
+            + (", and data.on_unreadable=skip trains without them" if is_sized else ""),
             examples=tuple(
                 Example(example.text, split.name)
-                for example in split.image_examples(flags, lambda row: facts_of(split)[row].problem)
+                for example in split.image_examples(flags, lambda row: facts_of(split)[row].problem or _UNSIZED)
             ),
         )
     ]
@@ -96,14 +103,26 @@ def has_other_size(split: Split) -> Flags:
     )
 
 
+def has_lost_boxes(split: Split) -> Flags:
+    """Return [I] bool, True where parts of an image's sides did not become pixels, as its size cannot be read."""
+    content = split.content
+    flags = np.zeros(content.num_images, dtype=np.bool_)
+    if content.format == "yolo":
+        flags[content.image_index[np.isnan(content.boxes).any(axis=1)]] = True
+    return flags
+
+
 def unusable_images(split: Split) -> list[tuple[str, str]]:
     """Return path and reason of each image that training cannot use: missing, unreadable, or of another size."""
-    content, facts = split.content, facts_of(split)
+    content, facts, is_lost = split.content, facts_of(split), has_lost_boxes(split)
+
+    def reason(row: int) -> str:
+        if facts[row].is_missing:
+            return "missing"
+        return facts[row].problem or (_UNSIZED if is_lost[row] else describe_other_size(split, row))
+
     return [
-        (
-            str(content.images_dir / content.file_names[row]),
-            "missing" if facts[row].is_missing else facts[row].problem or describe_other_size(split, row),
-        )
+        (str(content.images_dir / content.file_names[row]), reason(row))
         for row in np.flatnonzero(is_unusable(split)).tolist()
     ]
 
@@ -116,7 +135,7 @@ def describe_other_size(split: Split, row: int) -> str:
 
 def is_unusable(split: Split) -> Flags:
     """Return [I] bool, True for images that training cannot use: missing, unreadable, or of another size."""
-    return image_flags(split, lambda facts: not facts.is_usable) | has_other_size(split)
+    return image_flags(split, lambda facts: not facts.is_usable) | has_lost_boxes(split) | has_other_size(split)
 
 
 class _Similar:

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detector.data.dataset import open_dataset
 from detector.data.decode import ImageError
+from detector.data.formats.content import UNKNOWN_SIZE
 from detector.data.formats.yolo import read_yolo
 from detector.data.formats.yolo_layout import label_path
 from detector.errors import UserError
@@ -85,8 +87,11 @@ def test_images_without_labels_have_no_boxes_and_need_no_size(tmp_path: Path) ->
     assert content.file_names == ["broken.png", "empty.png", "train.jpg"]
     assert content.boxes_per_image().tolist() == [0, 0, 1]
     write(tmp_path / "labels/train/broken.txt", "0 0.5 0.5 0.1 0.1")
+    content = read_yolo(tmp_path, "train")
+    assert content.sizes.tolist() == [[UNKNOWN_SIZE] * 2, [UNKNOWN_SIZE] * 2, [HEIGHT, WIDTH]]
+    assert np.isnan(content.boxes).all(axis=1).tolist() == [True, False]
     with pytest.raises(ImageError, match=r"broken\.png: cannot read the size of the image"):
-        read_yolo(tmp_path, "train")
+        open_dataset(content)  # as training does
 
 
 def test_a_split_without_any_label_file_is_an_error(tmp_path: Path) -> None:
