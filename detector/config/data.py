@@ -108,7 +108,9 @@ class DataConfig(Section):
     """albumentations transforms in order, each `{name: ..., argument: value}`, applied to the original image before
     the resize. Bounding boxes follow."""
     on_unreadable: Literal["stop", "skip"] = "stop"
-    """What to do in training when an image cannot be read: stop and name it, or name it and use the next image."""
+    """What to do in training when an image cannot be read: stop and name it, or name it and use the next image.
+    Where the dataset does not give the size of an image (YOLO, CSV), it is read before training starts: a file whose
+    size cannot be read stops the run in any case."""
 
     @model_validator(mode="after")
     def _check_splits(self) -> Self:

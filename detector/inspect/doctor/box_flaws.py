@@ -23,7 +23,7 @@ def find_non_finite_boxes(split: Split) -> list[Finding]:
     """Find boxes with a number that is infinite or none; scoring refuses them."""
     content = split.content
     flags = np.logical_not(np.isfinite(content.boxes).all(axis=1))
-    # YOLO files hold finite numbers only: the boxes are lost with the size of an image, which is found to be unreadable.
+    # YOLO files hold finite numbers only: boxes are lost with the size of an image, which is found as unreadable.
     if content.format == "yolo" or not flags.any():
         return []
     consequence = "scoring refuses them" if split.is_scored else "training drops them"
