@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detector.cli.argument_types import positive
-from detector.cli.errors import DONE, USER_ERROR, run_command
+from detector.cli.errors import DONE, USER_ERROR, printable, run_command
+from detector.cli.override_words import override
 from detector.config import Config, DataConfig
 from detector.config_io import find_config, load_config
 from detector.errors import UserError
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
         reader = None if args.quick else ImageReader(console.progress)
         splits = _look_at_files(opened.splits, reader)
         findings = [*opened.findings, *(check_splits(splits, **sizes) if splits else ())]
-        print(format_report(splits, findings))
+        print(printable(format_report(splits, findings)))
         print(_describe_work(reader, time.perf_counter() - start))
         _write_reports(args, splits, findings, sizes)
         if reader is not None and (args.fix is not None or args.quarantine is not None):
@@ -204,6 +205,6 @@ def _overrides(config: Config | None, split: "Split", output: Path) -> list[str]
     key, images = "data.val" if is_val else "data.train", split.content.images_dir
     section = None if config is None else config.data.val if is_val else config.data.train
     if section is not None and section.annotations is not None:
-        return [f"{key}.annotations={output}", f"{key}.images={images}"]
+        return [override(f"{key}.annotations", output), override(f"{key}.images", images)]
     others = [] if section is None else [f"{key}.format=coco", f"{key}.split=null"]
-    return [f"{key}.path={output}", f"{key}.images={images}", *others]
+    return [override(f"{key}.path", output), override(f"{key}.images", images), *others]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from detector.cli.argument_types import not_negative_integer, probability
 from detector.cli.errors import printable, run_command
+from detector.cli.override_words import override
 from detector.errors import UserError
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _overrides(conversion: "Conversion") -> str:
     words = [
         word
         for key, name in chosen.items()
-        for word in (f"data.{key}.path={conversion.folder}", f"data.{key}.split={name}")
+        for word in (override(f"data.{key}.path", conversion.folder), override(f"data.{key}.split", name))
     ]
     return shlex.join(words if val is not None else [*words, "data.holdout.fraction=0.2"])
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from detector.cli.check_dataset import main
 from detector.cli.main import COMMANDS
+from detector.config_io import load_config
 from tests.inspect.doctor.made_sets import CLEAN, document_of, write_set
 
 FLAWED: dict[str, Any] = {**CLEAN, "d.png": [("cat", 5, 6, 0, 20), ("dog", 70, 10, 25, 30)]}
@@ -185,6 +187,19 @@ def test_a_mended_copy_of_both_splits_is_clean_and_the_datasets_are_untouched(
     lines = [line.split() for line in printed.splitlines() if line.startswith("  data.")]
     assert main(["--config", "retina_demo", *(override for line in lines for override in line)]) == 0
     assert main(arguments) == 2  # again, over what it wrote itself
+
+
+@pytest.mark.parametrize(("folder", "name"), [("2012", "2013"), ("a: b", "x #1.json"), ("plain", "two words.json")])
+def test_the_words_that_read_a_mended_copy_mean_the_files_that_were_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: str, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_sets(tmp_path, FLAWED)
+    (tmp_path / "train").rename(tmp_path / folder)
+    main(["--data", "train.json", "--images", folder, "--fix", name])
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and "data.train" in line)
+    train = load_config("retina_demo", [*shlex.split(line), "data.train.annotations=null"]).data.train
+    assert (train.path, train.images) == (name, folder)
 
 
 def test_a_held_out_part_is_mended_with_its_dataset(tmp_path: Path) -> None:

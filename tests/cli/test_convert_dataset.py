@@ -7,6 +7,7 @@ import pytest
 
 from detector.cli.convert_dataset import main
 from detector.config import SplitConfig
+from detector.config_io import load_config
 from detector.data.formats.reading import build_source, read_dataset
 from tests.data.formats.files import write, write_image, write_voc
 
@@ -26,6 +27,23 @@ def test_a_dataset_is_converted_and_the_line_to_train_with_works(
     for key, count in (("train", 8), ("val", 2)):
         split = SplitConfig(path=words[f"data.{key}.path"], split=words[f"data.{key}.split"])
         assert read_dataset(build_source(split)).num_images == count
+
+
+@pytest.mark.parametrize(
+    "name", ["2012", "a: b", "x #1", "1e3", "no", "it's", "[a]", 'a "b"', "plain", "two words", "é", "k=v", "~"]
+)
+def test_the_line_to_train_with_reads_as_the_names_that_were_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = write_voc(tmp_path / "in", "a", "b")
+    write(folder / f"ImageSets/Main/{name}.txt", "a\nb")
+    assert main([str(folder), "--to", "coco", "--output", name, "--split", name]) == 0
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    train = load_config("retina_demo", [*words, "data.train.annotations=null", "data.val=null"]).data.train
+    assert (train.path, train.split) == (name, name)
+    if name in ("plain", "two words", "é", "it's"):
+        assert f"data.train.path={name}" in words
 
 
 def test_splits_keep_their_names_and_one_alone_is_held_out_of(
