@@ -74,7 +74,7 @@ def _decode(split: Split, row: int) -> Pixels:
     """Decode as training does, or, where the annotated size is another one, as viewers show the image."""
     content = split.content
     path, (height, width) = content.images_dir / content.file_names[row], content.sizes[row].tolist()
-    if UNKNOWN_SIZE in (height, width):
+    if UNKNOWN_SIZE in (height, width) or content.is_measured[row]:
         return decode_image(path)
     try:
         return decode_image(path, (height, width))

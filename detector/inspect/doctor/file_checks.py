@@ -112,6 +112,12 @@ def has_lost_boxes(split: Split) -> Flags:
     return flags
 
 
+def keeps_size_when_turned(split: Split) -> Flags:
+    """Return [I] bool, True for images with an EXIF orientation that does not show in their size."""
+    is_turned = image_flags(split, lambda facts: facts.orientation != 1 and facts.stored_size is not None)
+    return is_turned & image_flags(split, lambda facts: facts.stored_size == facts.shown_size)
+
+
 def unusable_images(split: Split) -> list[tuple[str, str]]:
     """Return path and reason of each image that training cannot use: missing, unreadable, or of another size."""
     content, facts, is_lost = split.content, facts_of(split), has_lost_boxes(split)

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from detector.inspect.doctor.file_checks import facts_of, has_other_size, image_flags
+from detector.inspect.doctor.file_checks import facts_of, has_other_size, image_flags, keeps_size_when_turned
 from detector.inspect.doctor.finding import Example, Finding, share
 from detector.inspect.doctor.image_reading import list_files
 from detector.inspect.doctor.split import Split
@@ -22,8 +22,9 @@ def find_turned_images(split: Split) -> list[Finding]:
     is_turned = image_flags(split, lambda found: found.orientation != 1 and found.stored_size is not None)
     is_turned &= ~has_other_size(split)
     # Where turning leaves the size as it is, the annotated size cannot say which of the two was annotated.
-    is_open = is_turned & image_flags(split, lambda found: found.stored_size == found.shown_size)
+    is_open = is_turned & keeps_size_when_turned(split) & ~split.content.is_measured
     stays = is_turned & np.array([found.stored_size == size for found, size in zip(facts, annotated, strict=True)])
+    stays &= ~split.content.is_measured
     num_stored, num_open = int((stays & ~is_open).sum()), int(is_open.sum())
     num_shown = int(is_turned.sum()) - num_stored - num_open
     findings = []
@@ -48,7 +49,8 @@ def find_turned_images(split: Split) -> list[Finding]:
                 "note",
                 split.name,
                 f"{share(num_stored + num_shown, split.content.num_images, 'images')} with an EXIF orientation; by "
-                f"their annotated sizes {num_shown} are turned upright and {num_stored} are used as they are stored",
+                f"their annotated sizes, if they have any, {num_shown} are turned upright and {num_stored} are used as "
+                "they are stored",
                 num_stored + num_shown,
                 examples=split.image_examples(sized, lambda row: f"orientation {facts[row].orientation}"),
             )

@@ -9,11 +9,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from detector.data.formats.content import DatasetContent
+from detector.data.formats.content import UNKNOWN_SIZE, DatasetContent
 from detector.errors import UserError
 from detector.inspect.doctor.box_pairs import repeated_boxes
 from detector.inspect.doctor.box_reading import find_other_reading
-from detector.inspect.doctor.file_checks import is_unusable, unusable_images
+from detector.inspect.doctor.file_checks import is_unusable, keeps_size_when_turned, unusable_images
 from detector.inspect.doctor.split import Flags, Rows, Split, describe_numbers
 
 _DECIMALS: Final = 6  # of a pixel: the differences of decimal numbers end in noise
@@ -41,7 +41,8 @@ class Repair:
 def plan_repair(split: Split) -> Repair:
     """Decide what to change in a dataset.
 
-    Images that training cannot use go, with their boxes; sizes that are not annotated are filled in; boxes without
+    Images that training cannot use go, with their boxes; sizes that are not annotated are filled in, but of images
+    whose EXIF orientation would not be applied any more once the size is annotated; boxes without
     area or outside of their image go; boxes that leave their image are clipped; repetitions of a box go; annotation
     ids that are 0 or taken become free ones.
 
@@ -62,11 +63,11 @@ def plan_repair(split: Split) -> Repair:
             f"{split.content.path}: no image of it can be used, so there is nothing to write; see the report"
         )
     _log_images(split, keeps_image, log)
-    _log_sizes(split, keeps_image, log)
+    sizes = _mend_sizes(split, keeps_image, log)
     keeps_box = keeps_image[split.content.image_index]
     boxes, is_clipped = _mend_boxes(split, keeps_box, log)
     ids = _mend_ids(split, keeps_box, log)
-    content = replace(split.content, boxes=boxes, annotation_ids=ids)
+    content = replace(split.content, sizes=sizes, boxes=boxes, annotation_ids=ids)
     file = f"{split.content.path.name}: " if split.content.format == "coco" else ""  # others name it themselves
     lines = tuple(file + line for line in log)
     return Repair(content, keeps_image, keeps_box, is_clipped & keeps_box, lines)
@@ -79,11 +80,20 @@ def _log_images(split: Split, keeps_image: Flags, log: list[str]) -> None:
         log.append(f"image {split.content.describe_image(row)}: left out with its {counts[row]} boxes: {reason}")
 
 
-def _log_sizes(split: Split, keeps_image: Flags, log: list[str]) -> None:
-    """Say which sizes were filled in; that was done when the files were looked at."""
+def _mend_sizes(split: Split, keeps_image: Flags, log: list[str]) -> Rows:
+    """Return [I, 2] sizes: most were filled in when the files were looked at, some have to stay open.
+
+    An annotated size says whether an image is turned by its EXIF orientation. One that turning leaves as it is would
+    say that the image is not, while its boxes are where viewers show them.
+    """
+    sizes = split.content.sizes.copy()
+    stays_open = split.content.is_measured & keeps_size_when_turned(split)
+    sizes[stays_open] = UNKNOWN_SIZE
     for row in filter(keeps_image.__getitem__, split.filled):
         height, width = split.content.sizes[row].tolist()
-        log.append(f"image {split.content.describe_image(row)}: size: not annotated -> {width} x {height}")
+        if not stays_open[row]:
+            log.append(f"image {split.content.describe_image(row)}: size: not annotated -> {width} x {height}")
+    return sizes
 
 
 def _mend_boxes(split: Split, keeps_box: Flags, log: list[str]) -> tuple[npt.NDArray[np.float64], Flags]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from detector.data.formats.content import DatasetContent, coco_document
+from detector.data.formats.content import UNKNOWN_SIZE, DatasetContent, coco_document
 from detector.data.selection import number_by
 from detector.errors import UserError
 from detector.evaluation.json_files import read_json, write_atomically
@@ -33,7 +33,7 @@ def fix_paths(output: Path, names: Sequence[str]) -> dict[str, tuple[Path, Path]
     stem = output.with_suffix("") if output.suffix.lower() == ".json" else output
     paths = {}
     for number, name in enumerate(names):
-        base = stem if number == 0 else stem.with_name(f"{stem.name}.{name}")
+        base = stem if number == 0 else stem.with_name(f"{stem.name}.{name.replace('/', '_')}")
         paths[name] = (
             output if number == 0 else base.with_name(f"{base.name}.json"),
             base.with_name(f"{base.name}.log"),
@@ -78,7 +78,8 @@ def _mend_document(repair: Repair) -> dict[str, Any]:
         raise UserError(f"{content.path}: the file has changed while it was checked; start again")
     for row in np.flatnonzero(repair.keeps_image).tolist():
         height, width = content.sizes[row].tolist()
-        images[row].update(width=width, height=height)
+        if UNKNOWN_SIZE not in (height, width):
+            images[row].update(width=width, height=height)
     for row in np.flatnonzero(repair.is_clipped).tolist():
         _clip(annotations[row], content.boxes[row].tolist())
     for row in np.flatnonzero(repair.keeps_box & (content.annotation_ids >= 0)).tolist():

@@ -44,13 +44,11 @@ class Split:
 
     def with_facts(self, facts: Sequence[ImageFacts]) -> "Split":
         """Return the split with the facts of its image files, whose sizes stand in for those that are not annotated."""
-        sizes = self.content.sizes.copy()
-        filled = []
-        for row in np.flatnonzero((sizes == UNKNOWN_SIZE).any(axis=1)).tolist():
-            if (size := facts[row].shown_size) is not None:
-                sizes[row] = size
-                filled.append(row)
-        return replace(self, content=replace(self.content, sizes=sizes), facts=facts, filled=tuple(filled))
+        unknown = np.flatnonzero((self.content.sizes == UNKNOWN_SIZE).any(axis=1)).tolist()
+        found = {row: size for row in unknown if (size := facts[row].shown_size) is not None}
+        sizes = np.array(list(found.values()), dtype=np.int64).reshape(-1, 2)
+        content = self.content.with_measured_sizes(np.array(list(found), dtype=np.int64), sizes)
+        return replace(self, content=content, facts=facts, filled=tuple(found))
 
     @cached_property
     def sizes(self) -> npt.NDArray[np.float64]:

@@ -1,15 +1,22 @@
 """Datasets whose boxes need the images' sizes: unreadable images are named, and orientations are no question."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from detector.cli.check_dataset import main
+from detector.data.dataset import open_dataset
 from detector.data.formats.reading import DatasetSource, read_dataset
-from detector.inspect.doctor import Split
+from detector.inspect.doctor import Example, Split
+from detector.inspect.doctor.example_pictures import draw_example
 from detector.inspect.doctor.image_reading import ImageReader, look_for_files
 from tests.data.formats.files import write
+from tests.data.photos import save_photo, shown, write_coco
+from tests.data.photos import write_yolo as write_yolo_photo
 from tests.inspect.doctor.made_sets import checked, write_image
 
 
@@ -67,3 +74,34 @@ def test_fix_leaves_unreadable_images_of_a_yolo_set_out_and_quarantine_lists_the
         [f"{folder}/images/d.png", "missing"],
     ]
     assert main(["--data", str(fixed), "--images", str(folder)]) == 0
+
+
+@pytest.mark.parametrize("writer", [write_yolo_photo, write_coco])
+def test_without_annotated_sizes_an_orientation_is_no_question(
+    tmp_path: Path, writer: Callable[[Path, Path], DatasetSource]
+) -> None:
+    path = save_photo(tmp_path / "images/a.jpg", 3)
+    split = Split("train", read_dataset(writer(tmp_path, path)))
+    split = split.with_facts(ImageReader().read(split.content))
+    found = checked(split)
+    assert "ambiguous-orientation" not in found
+    assert "1 are turned upright and 0 are used as they are stored" in found["exif-orientation"].text
+    data = draw_example(split, Example("", "train", 0))
+    assert data is not None
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    middle = slice(picture.shape[0] // 4, picture.shape[0] // 2 - 10)
+    assert picture[middle, picture.shape[1] // 4].max() < 100  # the white quarter is stored there, and shown opposite
+
+
+@pytest.mark.parametrize("writer", [write_yolo_photo, write_coco])
+def test_fix_leaves_images_turned_as_they_are_shown(
+    tmp_path: Path, writer: Callable[[Path, Path], DatasetSource]
+) -> None:
+    path = save_photo(tmp_path / "images/a.jpg", 3)
+    source = writer(tmp_path, path)
+    fixed = tmp_path / "fixed/fixed.json"
+    fixed.parent.mkdir()
+    images = [] if source.images is None else ["--images", str(source.images)]
+    main(["--data", str(source.path), *images, "--fix", str(fixed)])
+    dataset, _ = open_dataset(read_dataset(DatasetSource(fixed, tmp_path / "images")))
+    np.testing.assert_allclose(dataset[0].image.astype(int), shown(path), atol=4)
