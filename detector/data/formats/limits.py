@@ -20,6 +20,9 @@ _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ff
 MAX_NAMES: Final = 20
 """So many classes are named in a message."""
 
+TOLERANCE: Final = 1e-3
+"""Pixels by which a box may change; what the digits of YOLO's numbers keep to in images of up to 100,000."""
+
 _THIN: Final = 1 + 1e-6  # what rounding makes of a side of one pixel
 
 
@@ -43,8 +46,6 @@ def fit_to(content: DatasetContent, form: FormatName) -> Fitted:
             for a format that has no list of classes.
     """
     _check_file_names(content, form)
-    if form == "coco":
-        return Fitted(content, ())
     keep = np.ones(content.num_boxes, dtype=np.bool_)
     notes = []
     for reason, rows in _unfit(content, form):
@@ -52,7 +53,7 @@ def fit_to(content: DatasetContent, form: FormatName) -> Fitted:
             notes.append(f"left out: {count} {reason}")
         keep &= ~rows
     fitted = content.select_boxes(keep)
-    if form == "yolo":
+    if form in ("coco", "yolo"):
         return Fitted(fitted, notes)
     _check_class_names(content, form)
     if not fitted.num_boxes:
@@ -97,10 +98,11 @@ def enumerate_names(names: Sequence[str]) -> str:
 def _unfit(content: DatasetContent, form: FormatName) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     """Yield what cannot be written, with a flag for each box."""
     boxes = content.boxes
-    with np.errstate(over="ignore", invalid="ignore"):
-        corners = boxes[:, :2] + boxes[:, 2:]
-    is_finite = np.isfinite(np.concatenate([boxes, corners], axis=1)).all(axis=1)
+    is_finite = np.isfinite(np.concatenate([boxes, _derived(content, form)], axis=1)).all(axis=1)
     yield "boxes with a number that is not finite", np.logical_not(is_finite)
+    if form in ("voc", "csv"):
+        reason = f"boxes so far away that {form.upper()}'s numbers, which are corners, do not tell their sides"
+        yield reason, np.logical_not((np.abs(_sides_of_corners(boxes, form) - boxes[:, 2:]) <= TOLERANCE).all(axis=1))
     if form in ("yolo", "csv"):
         yield f"ignore regions (crowds, difficult objects), as {form.upper()} knows objects only", content.is_ignored
     if form == "yolo":
@@ -109,6 +111,22 @@ def _unfit(content: DatasetContent, form: FormatName) -> Iterator[tuple[str, npt
             centers = np.concatenate([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]], axis=1) / sizes
         reason = f"boxes further than {MAX_COORDINATE:g} times the image's side away from it"
         yield reason, np.logical_not((np.abs(centers) < MAX_COORDINATE).all(axis=1))
+
+
+def _derived(content: DatasetContent, form: FormatName) -> npt.NDArray[np.float64]:
+    """Return what is written of boxes besides their own numbers: areas (COCO) or lower right corners [B, 1 or 2]."""
+    boxes = content.boxes
+    with np.errstate(over="ignore", invalid="ignore"):
+        if form != "coco":
+            return boxes[:, :2] + boxes[:, 2:]
+        return np.where(np.isnan(content.areas), boxes[:, 2] * boxes[:, 3], content.areas)[:, None]
+
+
+def _sides_of_corners(boxes: npt.NDArray[np.float64], form: FormatName) -> npt.NDArray[np.float64]:
+    """Return the sides [B, 2] that readers compute; VOC counts pixels from 1 on, the last one included."""
+    first = 1 if form == "voc" else 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray((boxes[:, :2] + boxes[:, 2:]) - (boxes[:, :2] + first) + first)
 
 
 def is_thin(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

@@ -2,17 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from detector.data.formats.content import UNKNOWN_SIZE, DatasetContent, FormatName
-from detector.data.formats.limits import is_thin
+from detector.data.formats.limits import TOLERANCE, is_thin
 from detector.data.formats.reading import DatasetSource, read_dataset
-
-_TOLERANCE: Final = 1e-3
-"""Pixels; what the digits of YOLO's numbers keep to in images of up to 100,000."""
 
 
 def check_written(folder: Path, split: str, form: FormatName, content: DatasetContent, places: Sequence[str]) -> None:
@@ -54,7 +50,7 @@ def _difference(folder: Path, content: DatasetContent, found: DatasetContent, pl
     if not np.array_equal(content.is_ignored[before], found.is_ignored[after]):
         return "other boxes are ignore regions"
     boxes = content.boxes[before]
-    is_same = np.isclose(boxes, found.boxes[after], rtol=1e-9, atol=_TOLERANCE, equal_nan=True)
+    is_same = np.isclose(boxes, found.boxes[after], rtol=1e-9, atol=TOLERANCE, equal_nan=True)
     if found.format == "voc":
         is_same |= is_thin(boxes)[:, None]
     return None if is_same.all() else "boxes have other coordinates"

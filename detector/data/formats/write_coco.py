@@ -25,6 +25,6 @@ def write_coco(folder: Path, splits: Mapping[str, DatasetContent]) -> dict[str, 
         names = [normalize(name) for name in content.file_names]
         document = coco_document(replace(content, file_names=names))
         file = folder / "annotations" / f"instances_{split}.json"
-        file.write_text(json.dumps(document), encoding="utf-8")
+        file.write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
         places[split] = [f"images/{split}/{name}" for name in names]
     return places

@@ -104,11 +104,30 @@ def test_ignore_regions_are_difficult_in_voc_and_left_out_of_yolo_and_csv(tmp_pa
 def test_boxes_that_text_cannot_hold_are_left_out_and_said(tmp_path: Path) -> None:
     nan, huge = cat([float("nan"), 0, 5, 5]), cat([1e308, 0, 1e308, 5])
     source = DatasetSource(write_coco(tmp_path / "in", [cat([1, 2, 10, 5]), nan, huge]))
-    assert convert(source, "coco", tmp_path / "coco").splits[0].num_boxes == 3
-    for form in ("voc", "yolo", "csv"):
+    for form in EVERY:
         conversion = convert(source, form, tmp_path / form)
         assert conversion.splits[0].num_boxes == 1
         assert "left out: 2 boxes with a number that is not finite" in notes(conversion)
+
+
+def test_a_coco_file_holds_only_what_json_knows(tmp_path: Path) -> None:
+    wrong = [cat([float("nan"), 0, 5, 5]), cat([0, 0, 5, float("inf")]), cat([0, 0, 1e200, 1e200])]
+    convert(DatasetSource(write_coco(tmp_path / "in", [cat([1, 2, 10, 5]), *wrong])), "coco", tmp_path / "out")
+    text = (tmp_path / "out/annotations/instances_train.json").read_text()
+    document = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert [entry["bbox"] for entry in document["annotations"]] == [[1, 2, 10, 5]]
+
+
+@pytest.mark.parametrize("form", ["voc", "csv"])
+@pytest.mark.parametrize("box", [[1e17, 0, 5, 5], [1e14, 0, 5.3, 5], [0, -1e17, 5, 5], [3, 1e15, 7, 2.7]])
+def test_boxes_too_far_away_for_corners_are_left_out_and_said(
+    tmp_path: Path, form: FormatName, box: list[float]
+) -> None:
+    source = DatasetSource(write_coco(tmp_path / "in", [cat([1, 2, 10, 5]), cat(box), cat([1e9, -1e9, 5.3, 0.7])]))
+    conversion = convert(source, form, tmp_path / "out")
+    assert conversion.splits[0].num_boxes == 2
+    reason = f"boxes so far away that {form.upper()}'s numbers, which are corners, do not tell their sides"
+    assert f"left out: 1 {reason}" in notes(conversion)
 
 
 def test_boxes_far_from_their_image_are_left_out_of_yolo_and_said(tmp_path: Path) -> None:
