@@ -100,8 +100,8 @@ def seed_result(config: Config, origins: Mapping[tuple[str | int, ...], str], se
     recipe = {key: value for key, value in flatten_config(config).items() if key not in PER_RUN_KEYS}
     if path.exists():
         result = json.loads(path.read_text(encoding="utf-8"))
-        old = result["recipe"]
-        if differing := [key for key in recipe.keys() & old.keys() if recipe[key] != old[key]]:
+        old = {key: value for key, value in result["recipe"].items() if key not in PER_RUN_KEYS}
+        if differing := [key for key in recipe.keys() | old.keys() if recipe.get(key) != old.get(key)]:
             raise UserError(
                 f"{path}: made by another recipe ({', '.join(sorted(differing))}); remove it or use --output"
             )

@@ -88,7 +88,7 @@ def read_orientation(path: Path) -> int:
 def _read_file(path: Path) -> bytes:
     try:
         data = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise ImageError(f"{path}: cannot read the image: {_reason(error)}") from error
     if not data:
         raise ImageError(f"{path}: the image file is empty (0 bytes)")

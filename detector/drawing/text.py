@@ -59,6 +59,8 @@ def render_text(text: str, size: int) -> Mask:
         [line_height(size), W] read-only, 0 (no ink) ... 255; tight left and right, the baseline at the same row for
         every text.
     """
+    # FreeType crashes over halves of surrogate pairs, which stand for bytes of file names that are no UTF-8.
+    text = "".join("?" if "\ud800" <= character <= "\udfff" or character < " " else character for character in text)
     canvas = _opencv_mask(text, size) if hasattr(cv2, "FontFace") else _pillow_mask(text, size)
     inked = np.flatnonzero(canvas.any(axis=0))
     mask = canvas[:, inked[0] : inked[-1] + 1].copy() if inked.size else canvas[:, :0].copy()

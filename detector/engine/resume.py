@@ -68,6 +68,8 @@ def keep_resolved(config: Config, checkpoint: tuple[str, dict[str, Any]]) -> Con
     optimizer = {"lr": saved.optimizer.lr} if config.optimizer.lr == "auto" else {}
     names = ("max_steps", "warmup_steps")
     schedule = {name: getattr(saved.schedule, name) for name in names if getattr(config.schedule, name) == "auto"}
+    if "max_steps" in schedule:  # the run may have been given in epochs
+        schedule["epochs"] = saved.schedule.epochs
     return config.model_copy(
         update={
             "optimizer": config.optimizer.model_copy(update=optimizer),

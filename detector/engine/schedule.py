@@ -57,6 +57,8 @@ def build_schedule(config: ScheduleConfig, num_images: int, batch_size: int) -> 
     """
     if config.max_steps == "auto" or config.warmup_steps == "auto":
         raise ValueError("schedule: max_steps or warmup_steps is auto; expected numbers")
+    if (config.max_steps is None) == (config.epochs is None):
+        raise ValueError("schedule: expected one of max_steps and epochs")
     steps_per_epoch = num_images / batch_size
     if config.max_steps is not None:
         max_steps = config.max_steps

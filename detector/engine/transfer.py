@@ -111,9 +111,12 @@ def transfer_weights(
     wanted = model.state_dict()
     fitting = {name: value for name, value in weights.items() if name in wanted and value.shape == wanted[name].shape}
     fresh_head, reason = _fresh_layers(old, new)
+    if not _channels_fit(weights, wanted):  # a bias that fits belongs to weights that do not
+        fresh_head = (*fresh_head, *_CLASS_HEAD)
+        reason = [*reason, "last layer of the class head: new, as it has other inputs"]
     fitting = {name: value for name, value in fitting.items() if name not in fresh_head}
     by_name = {}
-    if not fresh_head and old.class_names != new.class_names and _channels_fit(weights, wanted):
+    if not fresh_head and old.class_names != new.class_names:
         by_name = {name: _move_rows(weights[name], wanted[name], old, new) for name in _CLASS_HEAD}
         fitting = {name: value for name, value in fitting.items() if name not in by_name}
     if not any(value.ndim for value in fitting.values()):  # the counters of batch norm fit anything

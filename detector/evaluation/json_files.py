@@ -102,7 +102,7 @@ def write_atomically(path: Path, chunks: Iterable[str]) -> None:
 
 def _write(file: Path, name: Path, chunks: Iterable[str]) -> None:
     try:
-        with file.open("w", encoding="utf-8") as stream:
+        with file.open("w", encoding="utf-8", errors="backslashreplace") as stream:
             stream.writelines(chunks)
     except OSError as error:
         raise UserError(f"{name}: cannot be written: {error.strerror}") from None

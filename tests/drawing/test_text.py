@@ -77,3 +77,7 @@ def test_without_the_large_font_accents_are_dropped_and_other_scripts_numbered(
     assert readable_name("K\u006f\u0308ter", 3) == "Koter"
     assert readable_name("猫", 3) == "class 3"
     assert readable_name("Größe", 3) == "class 3", "a lost letter would make another word"
+
+
+def test_names_that_are_no_text_are_drawn_with_question_marks(font: str) -> None:
+    np.testing.assert_array_equal(render_text("caf\udce9.png\x1b", 12), render_text("caf?.png?", 12))

@@ -71,6 +71,17 @@ def test_an_auto_that_was_not_resolved_is_not_taken_for_a_number():
         build_schedule(config.schedule, 10, 2)
 
 
+def test_a_run_that_was_given_in_epochs_goes_on_so_with_a_recipe_that_says_auto(tmp_path: Path):
+    epochs = ("schedule.max_steps=null", "schedule.epochs=2", "checkpoint.every=2")
+    config, origins = tiny_config(tmp_path, *epochs)
+    train(config, origins)  # 2 epochs of 8 images in batches of 4
+    for name in ("step-00000004.pt", "last.pt"):
+        (tmp_path / "run" / CHECKPOINTS / name).unlink()
+    config, origins = tiny_config(tmp_path, "schedule.max_steps=auto")
+    train(config, origins, resume="auto")
+    assert [row["step"] for row in read_rows(tmp_path / "run", "train")] == [1, 2, 3, 4]
+
+
 def test_a_run_saves_the_numbers_and_a_resumed_one_keeps_them(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("detector.engine.recipe.MIN_STEPS", {True: 2, False: 4})
     monkeypatch.setattr("detector.engine.recipe.EPOCHS", {True: 1, False: 1})

@@ -189,6 +189,14 @@ def test_another_activation_leaves_the_last_class_layer_new() -> None:
     ]
 
 
+@pytest.mark.parametrize("new", [["cat", "dog"], ["dog", "cat"]])
+def test_a_class_head_with_other_inputs_stays_new_with_its_bias(new: list[str]) -> None:
+    wider = model_config(fpn=FpnConfig(channels=16))
+    _, model, notes, fresh = transfer(["cat", "dog"], new, config=wider)
+    assert_close(model.cls_subnet.last.bias.detach(), fresh["cls_subnet.last.bias"], rtol=0, atol=0)
+    assert "last layer of the class head: new, as it has other inputs" in notes
+
+
 def test_no_class_in_common_is_said_and_names_that_look_alike_are_pointed_out() -> None:
     _, second, notes, fresh = transfer(["Car", "traffic_light", "dog"], ["car", "traffic light", "zebra"])
     name = "cls_subnet.last.weight"
@@ -210,8 +218,8 @@ def test_layers_that_the_weights_lack_or_have_in_another_shape_are_new_and_named
     wider = model_config(fpn=FpnConfig(channels=16), head=HeadConfig(num_convs=0))
     _, second, notes, fresh = transfer(["a"], ["b", "a"], config=wider)
     assert_close(second.state_dict()["cls_subnet.last.bias"], fresh["cls_subnet.last.bias"], atol=0, rtol=0)
-    assert len(notes) == 2
-    assert notes[1].endswith("fpn.output.2.bias and 7 more")  # P6, P7 and the last layers but for the box head's bias
+    assert len(notes) == 3
+    assert notes[2].endswith("fpn.output.2.bias and 5 more")  # P6, P7 and the box head's last weights
 
 
 def test_weights_of_which_nothing_fits_are_an_error_that_changes_nothing() -> None:

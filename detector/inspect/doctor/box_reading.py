@@ -48,7 +48,8 @@ def _find_parts_of_sides(split: Split, numbers: Numbers, usable: Flags) -> list[
     if split.content.format == "yolo":
         return []
     within = ((numbers[usable] >= 0) & (numbers[usable] <= 1)).all(axis=1)
-    if within.mean() < 0.99:
+    has_area = (split.content.boxes[usable, 2:] > 0).all(axis=1)
+    if within.mean() < 0.99 or not (within & has_area).any():
         return []
     return [
         Finding(

@@ -21,6 +21,9 @@ MIN_LENGTH: Final = 5
 MIN_RATIO: Final = 0.85
 """Of difflib's similarity: one letter in seven or fewer."""
 
+RARE: Final = 0.02
+"""A name with at most this part of the boxes of a similar one is taken for a slip."""
+
 
 def find_similar_names(splits: Sequence[Split]) -> list[Finding]:
     """Find names that differ by case, spaces or one letter; those of unknown classes are for the list of classes."""
@@ -40,10 +43,11 @@ def find_similar_names(splits: Sequence[Split]) -> list[Finding]:
         # A name that only one of the splits has is reported as unknown there, with what may be meant.
         shared = [names for names in found if any({*counts[a]} & {*counts[b]} for a in names for b in names if a != b)]
         if shared:
+            is_slip = check == "respelt-classes" or any(_is_rare(counts, names) for names in shared)
             findings.append(
                 Finding(
                     check,
-                    "warning" if check == "respelt-classes" else "note",
+                    "warning" if is_slip else "note",
                     where,
                     f"class names that {how}: {'; '.join(listing(names) for names in shared[:12])}",
                     len(shared),
@@ -55,6 +59,12 @@ def find_similar_names(splits: Sequence[Split]) -> list[Finding]:
                 )
             )
     return findings
+
+
+def _is_rare(counts: Mapping[str, Mapping[str, int]], names: Sequence[str]) -> bool:
+    """Whether one of the names has so few boxes beside another that it looks like a slip of the pen."""
+    totals = [sum(counts[name].values()) for name in names]
+    return min(totals) <= RARE * max(totals)
 
 
 def find_background_classes(split: Split) -> list[Finding]:

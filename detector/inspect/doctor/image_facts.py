@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -56,18 +55,14 @@ def read_image_facts(path: Path) -> ImageFacts:
     Returns:
         What it is; an unreadable file is no error here.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # Pillow's remarks on large images and odd EXIF blocks: none is a reason to stop
-        try:
-            height, width = decode_image(path).shape[:2]  # turned as EXIF says
-            data = path.read_bytes()
-        except ImageError as error:
-            return ImageFacts(problem=str(error).removeprefix(f"{path}: "))
-        except OSError as error:  # between the two
-            return ImageFacts(problem=str(error.strerror))
-        content_format, orientation = _read_header(data)
+    try:
+        height, width = decode_image(path).shape[:2]  # turned as EXIF says
+        data = path.read_bytes()
+    except ImageError as error:
+        return ImageFacts(problem=str(error).removeprefix(f"{path}: "))
+    except OSError as error:  # between the two
+        return ImageFacts(problem=str(error.strerror))
+    content_format, orientation = _read_header(data)
     stored = (width, height) if orientation in _TURNING else (height, width)
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     return ImageFacts(stored_size=stored, orientation=orientation, format=content_format, digest=digest)

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -57,7 +58,10 @@ class ImageReader:
 
     def _decode(self, folder: Path, wanted: dict[str, Fingerprint], known: CachedFacts) -> None:
         showing = self._progress("decoding images", len(wanted)) if self._progress else nullcontext(lambda _: None)
-        with showing as advance, ThreadPoolExecutor(max_workers=_NUM_THREADS) as pool:
+        with showing as advance, warnings.catch_warnings(), ThreadPoolExecutor(max_workers=_NUM_THREADS) as pool:
+            # Pillow's remarks on large images and odd EXIF blocks: none is a reason to stop. Not in the threads, which
+            # share one list of filters.
+            warnings.simplefilter("ignore")
             try:
                 facts = pool.map(read_image_facts, [folder / name for name in wanted])
                 for (name, fingerprint), found in zip(wanted.items(), facts, strict=True):

@@ -129,3 +129,7 @@ def test_unknown_sizes_and_no_boxes_are_fine() -> None:
     assert not find_other_reading(make_split({"a.png": []}))
     split = split_of(true_boxes() * 3)
     assert not find_other_reading(with_content(split, sizes=np.zeros_like(split.content.sizes)))
+
+
+def test_boxes_without_area_are_not_called_parts_of_the_image() -> None:
+    assert found_in(np.zeros((1, 4))) is None
