@@ -60,7 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="copy the images (default: links to them, which cost nothing but need the originals to stay)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier conversion put into DIR")
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace DIR if an earlier conversion made it (refused where it has other files or folders now)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,14 +4,19 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from detector.errors import UserError
 
 _MARK: Final = ".converted.json"
-"""A file that says of a folder that a conversion made it, so that it may be replaced."""
+"""A file that says of a folder that a conversion made it, and of what, so that it may be replaced."""
+
+_MAX_NAMES: Final = 5  # in a message
+
+_ENTRIES: Final = "entries"
+"""Key of the mark: the names at the top level of the folder."""
 
 
 def check_output(folder: Path, inputs: list[Path], *, overwrite: bool) -> None:
@@ -20,7 +25,7 @@ def check_output(folder: Path, inputs: list[Path], *, overwrite: bool) -> None:
     Args:
         folder: the folder to make.
         inputs: files and folders that are read, which must not be in it.
-        overwrite: replace the folder, if a conversion made it.
+        overwrite: replace the folder, if a conversion made it and nothing at its top level is from anyone else.
 
     Raises:
         UserError: it may not; says why.
@@ -33,11 +38,22 @@ def check_output(folder: Path, inputs: list[Path], *, overwrite: bool) -> None:
         raise UserError(
             f"{folder}: the folder is not empty; choose another one, or replace a conversion by --overwrite"
         )
-    if not (folder / _MARK).is_file():
-        raise UserError(f"{folder}: the folder holds files that no conversion wrote; choose another one")
+    if foreign := _foreign_entries(folder):
+        names = ", ".join(foreign[:_MAX_NAMES]) + (", ..." if len(foreign) > _MAX_NAMES else "")
+        raise UserError(f"{folder}: the folder holds files that no conversion wrote ({names}); choose another one")
     for path in inputs:
         if path.resolve().is_relative_to(folder.resolve()):
             raise UserError(f"{folder}: cannot be replaced, as {path} in it is read; choose another folder")
+
+
+def _foreign_entries(folder: Path) -> list[str]:
+    """Return the names in a folder that are from somebody else than the conversion that its mark is of."""
+    try:
+        mark = json.loads((folder / _MARK).read_bytes())
+        own = {_MARK, *mark[_ENTRIES]}
+    except (OSError, ValueError, TypeError, KeyError):
+        own = set()
+    return sorted(path.name for path in folder.iterdir() if path.name not in own)
 
 
 @contextmanager
@@ -64,20 +80,25 @@ def new_folder(folder: Path, description: dict[str, object]) -> Iterator[Path]:
         new = work / "new"
         new.mkdir()
         yield new
-        (new / _MARK).write_text(json.dumps(description) + "\n", encoding="utf-8")
+        mark = {**description, _ENTRIES: sorted(path.name for path in new.iterdir())}
+        (new / _MARK).write_text(json.dumps(mark) + "\n", encoding="utf-8")
         _replace(folder, new, work / "old")
     except OSError as error:
         raise UserError(f"{error.filename or folder}: cannot be written: {error.strerror}") from error
     finally:
-        shutil.rmtree(work)
+        # Errors here must not hide one from above; and an old folder that could not be put back must stay.
+        shutil.rmtree(work / "new", ignore_errors=True)
+        with suppress(OSError):
+            work.rmdir()
 
 
 def _replace(folder: Path, new: Path, old: Path) -> None:
-    if folder.exists():
-        folder.rename(old)
     try:
+        if folder.exists():
+            folder.rename(old)
         new.rename(folder)
-    except OSError:
-        if old.exists():
+    except BaseException:  # Ctrl-C too: what was there before is never lost
+        if old.exists() and not folder.exists():
             old.rename(folder)
         raise
+    shutil.rmtree(old, ignore_errors=True)

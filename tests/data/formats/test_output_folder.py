@@ -1,6 +1,8 @@
 """The folder of a conversion: whole or absent, and never in place of somebody's files."""
 
 import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,69 @@ def test_a_conversion_is_replaced_as_a_whole_when_asked(tmp_path: Path) -> None:
     names = os.listdir(tmp_path / "out")  # noqa: PTH208
     assert sorted(names) == [".converted.json", "Annotations", "ImageSets", "JPEGImages"]
     assert sorted(os.listdir(tmp_path)) == ["in", "out"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".hidden", "my models/a.pt"])
+def test_a_conversion_that_the_user_added_files_to_is_never_touched(tmp_path: Path, name: str) -> None:
+    convert(source(tmp_path), "csv", tmp_path / "out")
+    precious = write(tmp_path / "out" / name, "mine")
+    top = re.escape(name.split("/")[0])
+    with pytest.raises(UserError, match=rf"out: the folder holds files that no conversion wrote \({top}\); choose ano"):
+        convert(source(tmp_path), "voc", tmp_path / "out", overwrite=True)
+    assert precious.read_text() == "mine"
+    assert (tmp_path / "out/train.csv").is_file()
+
+
+@pytest.mark.parametrize("mark", ["{}", "no JSON", "[]", '{"entries": 3}'])
+def test_a_mark_that_is_not_a_conversions_counts_for_nothing(tmp_path: Path, mark: str) -> None:
+    write(tmp_path / "out/.converted.json", mark)
+    write(tmp_path / "out/train.csv", "mine")
+    with pytest.raises(UserError, match=r"that no conversion wrote \(\.converted\.json, train\.csv\)"):
+        convert(source(tmp_path), "voc", tmp_path / "out", overwrite=True)
+
+
+def test_an_interruption_while_folders_change_places_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert(source(tmp_path), "csv", tmp_path / "out")
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        convert(source(tmp_path), "voc", tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out/train.csv").is_file()
+    assert sorted(os.listdir(tmp_path)) == ["in", "out"]  # noqa: PTH208
+
+
+def test_an_old_folder_that_cannot_be_put_back_stays_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert(source(tmp_path), "csv", tmp_path / "out")
+    rename = Path.rename
+
+    def broken(self: Path, target: Path) -> Path:
+        if target.name == "out":
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", broken)
+    with pytest.raises(UserError, match="out: cannot be written: Input/output error"):
+        convert(source(tmp_path), "voc", tmp_path / "out", overwrite=True)
+    assert len(list(tmp_path.glob(".out.*.tmp/old/train.csv"))) == 1
+
+
+def test_a_folder_that_cannot_be_removed_does_not_hide_what_went_wrong(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        shutil.rmtree(folder.parent)
+        raise UserError("the real error")
+
+    with pytest.raises(UserError, match="the real error"), new_folder(tmp_path / "out", {}) as folder:
+        fail(folder)
 
 
 def test_a_conversion_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
