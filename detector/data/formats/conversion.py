@@ -6,9 +6,10 @@ from pathlib import Path
 
 from detector.data.annotations import complete_sizes
 from detector.data.formats.content import DatasetContent, FormatName
-from detector.data.formats.limits import notes_on_classes
+from detector.data.formats.limits import NoBoxError, notes_on_classes
 from detector.data.formats.output_folder import check_output, new_folder
 from detector.data.formats.reading import DatasetSource, read_dataset
+from detector.data.formats.shown_size import SIZELESS, check_turns_without_sizes
 from detector.data.formats.writing import write_dataset
 from detector.data.selection import hold_out, number_by
 from detector.errors import UserError
@@ -81,25 +82,41 @@ def convert(
     Raises:
         UserError: the dataset cannot be read or written; says why.
     """
-    if holdout is not None and len(splits) > 1:
-        raise UserError(f"--holdout divides one split, found {len(splits)}: {', '.join(splits)}")
-    if len(set(splits)) < len(splits):
-        raise UserError(f"--split: {', '.join(splits)}: expected different names")
+    _check_splits(splits, holdout)
     check_output(folder, [source.path, *([source.images] if source.images else [])], overwrite=overwrite)
     wanted: Sequence[str | None] = splits or [None]
     contents = [read_dataset(replace(source, split=split)) for split in wanted]
     check_output(folder, [content.images_dir for content in contents], overwrite=overwrite)
     contents = [complete_sizes(content) for content in _with_same_classes(contents)]
+    if target not in SIZELESS:
+        for content in contents:
+            check_turns_without_sizes(content, target)
     named = dict(zip(splits or ["train"], contents, strict=True))
     if holdout is not None:
         train, val = hold_out(contents[0], fraction=holdout.fraction, seed=holdout.seed, group=holdout.group)
         named = {"train": contents[0].select_images(train), "val": contents[0].select_images(val)}
     description: dict[str, object] = {"from": str(source.path.absolute()), "format": target, "splits": list(named)}
-    with new_folder(folder, description) as work:
-        written = write_dataset(work, target, named, copy_images=copy_images)
+    try:
+        with new_folder(folder, description) as work:
+            written = write_dataset(work, target, named, copy_images=copy_images)
+    except NoBoxError as error:
+        raise error if holdout is None else UserError(f"{error}; choose another --seed or --holdout") from error
     counts = [_count(name, part.content, part.notes) for name, part in written.items()]
     notes = notes_on_classes({name: part.content for name, part in written.items()}, target)
     return Conversion(contents[0].format, target, folder, counts, contents[0].categories.names, notes)
+
+
+def _check_splits(splits: Sequence[str], holdout: Holdout | None) -> None:
+    if holdout is not None and len(splits) > 1:
+        raise UserError(f"--holdout divides one split, found {len(splits)}: {', '.join(splits)}")
+    if len(set(splits)) < len(splits):
+        raise UserError(f"--split: {', '.join(splits)}: expected different names")
+    for split in splits:
+        if "/" in split or "\\" in split:
+            raise UserError(
+                f"--split: {split!r}: expected the name of a split, such as train, which becomes the name of files and "
+                "so holds no slash"
+            )
 
 
 def _with_same_classes(contents: list[DatasetContent]) -> list[DatasetContent]:

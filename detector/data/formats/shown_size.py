@@ -31,15 +31,44 @@ def check_shown_sizes(content: DatasetContent, form: FormatName) -> None:
 
     Raises:
         UserError: an image with boxes is shown in another size than annotated, or has an EXIF orientation that does
-            not show in its size while the boxes come from a format with sizes.
+            not show in its size while that size is annotated.
         ImageError: an image with boxes cannot be read. (Missing ones are for others to report.)
     """
     place_of = {row: content.images_dir / content.file_names[row] for row in np.unique(content.image_index).tolist()}
     place_of = {row: path for row, path in place_of.items() if path.is_file()}
     paths, annotated = list(place_of.values()), content.sizes[list(place_of)]
     _check_sizes(paths, annotated, form)
-    if content.format not in SIZELESS:
-        _check_orientations(paths, annotated, form)
+    is_written = ~content.is_measured[list(place_of)]
+    found = _find_hidden_turns([path for path, flag in zip(paths, is_written, strict=True) if flag])
+    if found:
+        path, orientation = next(iter(found.items()))
+        raise UserError(
+            f"{path}: the image has the EXIF orientation {orientation}, by which readers of {form.upper()} turn it, "
+            f"but not its boxes ({len(found)} such images): {_ADVICE}"
+        )
+
+
+def check_turns_without_sizes(content: DatasetContent, form: FormatName) -> None:
+    """Make sure that no box moves where the size of its image is written for the first time.
+
+    Args:
+        content: what is written, all sizes known.
+        form: none of SIZELESS.
+
+    Raises:
+        UserError: an image whose size was read from its file has an EXIF orientation that does not show in its size:
+            with the size written, the image would not be turned any more.
+    """
+    found = _find_hidden_turns(
+        [content.images_dir / content.file_names[row] for row in np.flatnonzero(content.is_measured).tolist()]
+    )
+    if found:
+        path, orientation = next(iter(found.items()))
+        raise UserError(
+            f"{path}: the image has the EXIF orientation {orientation}, by which it is turned under its boxes, but "
+            f"which does not show in its size: with the size that {form.upper()} has, it would not be turned "
+            f"({len(found)} such images): {_ADVICE}"
+        )
 
 
 def _check_sizes(paths: Sequence[Path], annotated: npt.NDArray[np.int64], form: FormatName) -> None:
@@ -54,14 +83,13 @@ def _check_sizes(paths: Sequence[Path], annotated: npt.NDArray[np.int64], form: 
         )
 
 
-def _check_orientations(paths: Sequence[Path], annotated: npt.NDArray[np.int64], form: FormatName) -> None:
-    """Find images that keep their size when turned: by their annotated size, boxes are on the stored pixels."""
-    orientations = np.array([read_orientation(path) for path in paths], dtype=np.int64)
-    keeps_size = (orientations <= 4) | (annotated[:, 0] == annotated[:, 1])
-    wrong = np.flatnonzero((orientations != 1) & keeps_size)
-    if len(wrong):
-        first = int(wrong[0])
-        raise UserError(
-            f"{paths[first]}: the image has the EXIF orientation {orientations[first]}, by which readers of "
-            f"{form.upper()} turn it, but not its boxes ({len(wrong)} such images): {_ADVICE}"
-        )
+def _find_hidden_turns(paths: Sequence[Path]) -> dict[Path, int]:
+    """Return the EXIF orientations of images that keep their size when turned, but not their pixels."""
+    orientations = {path: read_orientation(path) for path in paths if path.is_file()}
+    turned = {path: orientation for path, orientation in orientations.items() if orientation != 1}
+    sizes = read_image_sizes(list(turned)).tolist()
+    return {
+        path: orientation
+        for (path, orientation), (height, width) in zip(turned.items(), sizes, strict=True)
+        if orientation <= 4 or height == width
+    }
