@@ -212,3 +212,8 @@ def test_pixels_of_32_bits_are_refused_rather_than_cut_off(tmp_path: Path) -> No
     Image.fromarray(np.linspace(0, 5000, 100, dtype=np.float32).reshape(10, 10)).save(tmp_path / "a.tif")
     with pytest.raises(ImageError, match=r"a.tif: the image has pixels of mode F, expected 8 or 16 bits"):
         decode_image(tmp_path / "a.tif")
+
+
+def test_a_name_that_no_file_can_have_is_an_unreadable_image(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="cannot read the image"):
+        decode_image(tmp_path / "a\0b.png")

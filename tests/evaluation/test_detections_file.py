@@ -119,3 +119,8 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     assert os.read(reader, 10) == b"ab"
     os.close(reader)
     assert pipe.is_fifo()
+
+
+def test_text_with_names_that_are_no_utf8_is_written_with_escapes(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "log.txt", ["caf\udce9.png\n"])
+    assert (tmp_path / "log.txt").read_text(encoding="utf-8") == "caf\\udce9.png\n"

@@ -87,6 +87,11 @@ def test_names_that_differ_by_a_letter_are_a_note() -> None:
     assert finding.text.endswith("'platelets', 'platelet'; 'white cell', 'withe cell'")
 
 
+def test_a_name_with_hardly_a_box_beside_a_similar_one_is_a_warning() -> None:
+    found = checked(split_of({"platelets": 100, "platelet": 2}))
+    assert found["similar-class-names"].severity == "warning"
+
+
 def test_names_of_their_own_are_not_called_similar() -> None:
     names = ("car", "cart", "horse", "house", "type 1", "type 2", "class_10", "class_11", "person", "bear", "pear")
     assert not checked(split_of(dict.fromkeys(names, 1)))

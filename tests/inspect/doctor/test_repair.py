@@ -171,4 +171,5 @@ def test_the_second_dataset_is_written_beside_the_first() -> None:
     paths = fix_paths(Path("folder/mended.json"), ["train", "val"])
     assert paths["train"] == (Path("folder/mended.json"), Path("folder/mended.log"))
     assert paths["val"] == (Path("folder/mended.val.json"), Path("folder/mended.val.log"))
+    assert fix_paths(Path("a.json"), ["x", "y/val"])["y/val"] == (Path("a.y_val.json"), Path("a.y_val.log"))
     assert fix_paths(Path("v1.2"), ["data"])["data"] == (Path("v1.2"), Path("v1.2.log"))
