@@ -34,16 +34,21 @@ class Fitted:
     notes: Sequence[str]
 
 
-def fit_to(content: DatasetContent, form: FormatName) -> Fitted:
+class NoBoxError(UserError):
+    """No box is left for a format that has no list of classes."""
+
+
+def fit_to(content: DatasetContent, form: FormatName, split: str) -> Fitted:
     """Return the part of a dataset that a format can hold.
 
     Args:
         content: all sizes known.
         form: the format.
+        split: its name, for messages.
 
     Raises:
-        UserError: a name of an image or of a class cannot be written, two images have the same name, or no box is left
-            for a format that has no list of classes.
+        NoBoxError: see there.
+        UserError: a name of an image or of a class cannot be written, or two images have the same name.
     """
     _check_file_names(content, form)
     keep = np.ones(content.num_boxes, dtype=np.bool_)
@@ -57,9 +62,9 @@ def fit_to(content: DatasetContent, form: FormatName) -> Fitted:
         return Fitted(fitted, notes)
     _check_class_names(content, form)
     if not fitted.num_boxes:
-        raise UserError(
-            f"{content.path}: no box to write; {form.upper()} has no list of classes, so that a dataset without boxes "
-            "could not be read"
+        raise NoBoxError(
+            f"{content.path}: no box to write in {split}; {form.upper()} has no list of classes, so that a dataset "
+            "without boxes could not be read"
         )
     if form == "voc" and (thin := int(is_thin(fitted.boxes).sum())):
         notes.append(f"{thin} boxes at most one pixel wide or high, which VOC cannot tell from boxes without area")

@@ -33,7 +33,7 @@ def write_dataset(
         UserError: an image is missing or turned by its EXIF orientation, a name cannot be written, or there is no room.
         RuntimeError: the dataset does not read back as it was.
     """
-    fitted = {split: fit_to(content, form) for split, content in splits.items()}
+    fitted = {split: fit_to(content, form, split) for split, content in splits.items()}
     contents = {split: part.content for split, part in fitted.items()}
     if form in SIZELESS:
         for content in contents.values():

@@ -352,7 +352,7 @@ def test_two_images_of_one_name_are_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["voc", "csv"])
 def test_a_dataset_without_objects_is_an_error_where_classes_would_be_lost(tmp_path: Path, form: FormatName) -> None:
     write_coco(tmp_path / "in", [cat([float("nan"), 2, 10, 5])])
-    with pytest.raises(UserError, match=rf"no box to write; {form.upper()} has no list of classes"):
+    with pytest.raises(UserError, match=rf"no box to write in train; {form.upper()} has no list of classes"):
         convert(DatasetSource(tmp_path / "in"), form, tmp_path / "out")
 
 
@@ -383,3 +383,19 @@ def test_a_size_that_does_not_read_back_is_found(tmp_path: Path) -> None:
     other = replace(read_dataset(source), sizes=np.array([[20, 10]]))
     with pytest.raises(RuntimeError, match="images have other sizes"):
         check_written(tmp_path / "out", "train", "voc", other, ["JPEGImages/a.jpg"])
+
+
+@pytest.mark.parametrize("split", ["a/b", "a\\b"])
+def test_a_split_with_a_slash_is_an_error(tmp_path: Path, split: str) -> None:
+    write_voc(tmp_path / "in", "a")
+    with pytest.raises(UserError, match=r"--split: 'a.+b': expected the name of a split, such as train, .* no slash"):
+        convert(DatasetSource(tmp_path / "in"), "coco", tmp_path / "out", splits=[split])
+
+
+@pytest.mark.parametrize("form", ["voc", "csv"])
+def test_a_part_that_is_held_out_without_boxes_is_named(tmp_path: Path, form: FormatName) -> None:
+    write_coco(tmp_path / "in", [cat([1, 2, 10, 5])], a=(20, 10), b=(20, 10))
+    source = DatasetSource(tmp_path / "in")
+    message = r"no box to write in (train|val); .* could not be read; choose another --seed or --holdout"
+    with pytest.raises(UserError, match=message):
+        convert(source, form, tmp_path / "out", holdout=Holdout(0.5))
