@@ -21,7 +21,14 @@ from typing import Final
 from detector.data.formats.image_files import describe_folder, is_image, list_files, stem
 from detector.data.formats.text_files import quote, read_lines
 from detector.data.formats.yaml_mapping import read_yaml_mapping
-from detector.data.formats.yolo_yaml import ImageList, count_keypoint_values, find_images, find_yaml, read_class_names
+from detector.data.formats.yolo_yaml import (
+    ImageList,
+    count_keypoint_values,
+    find_images,
+    find_yaml,
+    has_names,
+    read_class_names,
+)
 from detector.errors import UserError
 
 _CLASS_FILES: Final = ("classes.txt", "obj.names", "*.names")
@@ -179,7 +186,7 @@ def _check_names(file: Path, names: Sequence[str]) -> None:
 
 def looks_like_yolo(path: Path) -> str | None:
     """Return what in a folder is a sign of a YOLO dataset; None = nothing."""
-    if (file := find_yaml(path)) is not None:
+    if (file := find_yaml(path)) is not None and has_names(file):
         return file.name
     for pattern in (_LABELS, f"*/{_LABELS}", *_CLASS_FILES):
         if (sign := next(path.glob(pattern), None)) is not None and (sign.is_file() or any(sign.rglob("*.txt"))):

@@ -25,6 +25,7 @@ from detector.errors import UserError
 _FILE_NAMES: Final = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _SPLITS: Final = ("train", "val", "test")
 _NO_SPLITS: Final = ("path", "names", "nc", "download")
+_NAMES_KEY: Final = re.compile(rb"(?:^(?:\xef\xbb\xbf)?|[{,]\s*)['\"]?names['\"]?\s*:", re.MULTILINE)
 _NAMES: Final = "a list of class names, or a mapping from 0, 1, ... to class names"
 
 
@@ -41,12 +42,13 @@ def find_yaml(path: Path) -> Path | None:
     if path.is_file():
         return path
     usual = [path / name for name in _FILE_NAMES if (path / name).is_file()]
-    others = [file for pattern in ("*.yaml", "*.yml") for file in path.glob(pattern) if _has_names(file)]
+    others = [file for pattern in ("*.yaml", "*.yml") for file in path.glob(pattern) if has_names(file)]
     return usual[0] if usual else others[0] if len(others) == 1 else None
 
 
-def _has_names(file: Path) -> bool:
-    return file.is_file() and re.search(rb"^['\"]?names['\"]?\s*:", read_bytes(file), re.MULTILINE) is not None
+def has_names(file: Path) -> bool:
+    """Whether a YAML file names classes, without which it is another one, such as settings of a program."""
+    return file.is_file() and _NAMES_KEY.search(read_bytes(file)) is not None
 
 
 def read_class_names(file: Path, values: Mapping[str, YamlValue]) -> list[str]:

@@ -144,6 +144,16 @@ def test_a_csv_file_beside_another_format_does_not_count(tmp_path: Path) -> None
     assert read_dataset(DatasetSource(tmp_path)).format == "voc"
 
 
+@pytest.mark.parametrize("name", ["data.yaml", "dataset.yml", "other.yaml"])
+def test_a_yaml_file_without_names_is_no_sign_of_yolo(tmp_path: Path, name: str) -> None:
+    write(write_voc(tmp_path, "a") / name, "author: me\ntrain: images\n")
+    assert read_dataset(DatasetSource(tmp_path)).format == "voc"
+    for text in ("author: me\n'names': [cat]\n", "\ufeffnames: [cat]", "{train: images, names: [cat]}"):
+        write(tmp_path / name, text)
+        with pytest.raises(UserError, match=r"ambiguous, as there are signs of voc .* and yolo \(" + name):
+            read_dataset(DatasetSource(tmp_path))
+
+
 def test_two_formats_in_one_folder_are_an_error(tmp_path: Path) -> None:
     write_coco(write_voc(tmp_path, "a") / "all.json")
     with pytest.raises(
