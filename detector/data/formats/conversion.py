@@ -6,7 +6,7 @@ from pathlib import Path
 
 from detector.data.annotations import complete_sizes
 from detector.data.formats.content import DatasetContent, FormatName
-from detector.data.formats.limits import NoBoxError, notes_on_classes
+from detector.data.formats.limits import NoBoxError, notes_on_classes, notes_on_ids
 from detector.data.formats.output_folder import check_output, new_folder
 from detector.data.formats.reading import DatasetSource, read_dataset
 from detector.data.formats.shown_size import SIZELESS, check_turns_without_sizes
@@ -102,7 +102,8 @@ def convert(
     except NoBoxError as error:
         raise error if holdout is None else UserError(f"{error}; choose another --seed or --holdout") from error
     counts = [_count(name, part.content, part.notes) for name, part in written.items()]
-    notes = notes_on_classes({name: part.content for name, part in written.items()}, target)
+    fitted = {name: part.content for name, part in written.items()}
+    notes = [*notes_on_classes(fitted, target), *notes_on_ids(fitted, target)]
     return Conversion(contents[0].format, target, folder, counts, contents[0].categories.names, notes)
 
 

@@ -94,6 +94,31 @@ def notes_on_classes(splits: Mapping[str, DatasetContent], form: FormatName) -> 
     return notes
 
 
+def notes_on_ids(splits: Mapping[str, DatasetContent], form: FormatName) -> list[str]:
+    """Return whether ids are lost, as only COCO has any: other formats are numbered as they are read.
+
+    Args:
+        splits: what is written, by the names of the splits: all with the same classes.
+        form: the format.
+    """
+    contents = list(splits.values())
+    if form == "coco" or any(content.format != "coco" for content in contents):
+        return []
+    categories, is_yolo, lost = contents[0].categories, form == "yolo", []
+    used = range(len(categories)) if is_yolo else sorted({int(x) for content in contents for x in content.labels})
+    names, ids = ([column[label] for label in used] for column in (categories.names, categories.ids))
+    start = 0 if is_yolo else 1
+    if ids != list(range(start, start + len(ids))) or not (is_yolo or names == sorted(names)):
+        lost.append("categories")
+    if any(
+        not np.array_equal(content.image_ids, np.arange(1, content.num_images + 1))
+        or (is_yolo and list(content.file_names) != sorted(content.file_names))
+        for content in contents
+    ):
+        lost.append("images")
+    return [f"{form.upper()} numbers {' and '.join(lost)} anew: their ids are not kept"] if lost else []
+
+
 def enumerate_names(names: Sequence[str]) -> str:
     """Return names with commas, the first of them where they are many."""
     more = f", ... ({len(names)} in all)" if len(names) > MAX_NAMES else ""

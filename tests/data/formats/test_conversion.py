@@ -133,7 +133,7 @@ def test_boxes_too_far_away_for_corners_are_left_out_and_said(
 def test_boxes_far_from_their_image_are_left_out_of_yolo_and_said(tmp_path: Path) -> None:
     source = DatasetSource(write_coco(tmp_path / "in", [cat([1, 2, 10, 5]), cat([400, 0, 5, 5])]))
     conversion = convert(source, "yolo", tmp_path / "yolo")
-    assert notes(conversion) == ["left out: 1 boxes further than 16 times the image's side away from it"]
+    assert notes(conversion)[1:] == ["left out: 1 boxes further than 16 times the image's side away from it"]
 
 
 def test_boxes_that_voc_takes_for_boxes_without_area_are_said(tmp_path: Path) -> None:
@@ -154,6 +154,33 @@ def test_classes_that_are_lost_or_that_only_val_has_are_said(tmp_path: Path) -> 
     assert notes(conversion)[0] == "left out: 1 classes without a box: ox"
     assert "val has 1 classes that train lacks" in notes(conversion)[1]
     assert not notes(convert(source, "coco", tmp_path / "coco", splits=["train", "val"]))
+
+
+@pytest.mark.parametrize("form", ["voc", "yolo", "csv"])
+def test_ids_that_are_not_kept_are_said(tmp_path: Path, form: FormatName) -> None:
+    write_coco(tmp_path / "in", [cat([1, 2, 10, 5])])
+    path = tmp_path / "in/instances_train.json"
+    document = json.loads(path.read_text())
+
+    def converted(name: str, image: int, *categories: tuple[int, str]) -> str:
+        document["images"][0]["id"] = document["annotations"][0]["image_id"] = image
+        document["categories"] = [{"id": own, "name": category} for own, category in categories]
+        document["annotations"][0]["category_id"] = categories[0][0]
+        path.write_text(json.dumps(document))
+        found = notes(convert(DatasetSource(tmp_path / "in"), form, tmp_path / name))
+        return "".join(note for note in found if "anew" in note)
+
+    first = 0 if form == "yolo" else 1
+    kind = form.upper()
+    assert converted("both", 7, (3, "cat")) == f"{kind} numbers categories and images anew: their ids are not kept"
+    assert converted("categories", 1, (3, "cat")) == f"{kind} numbers categories anew: their ids are not kept"
+    assert converted("images", 7, (first, "cat")) == f"{kind} numbers images anew: their ids are not kept"
+    assert converted("none", 1, (first, "cat")) == ""
+    assert converted("unused", 1, (first, "dog"), (first + 1, "cat")) == ""
+    moved = converted("moved", 1, (first + 1, "dog"), (first, "cat"))  # to the place of a class that is lost
+    assert moved == ("" if form == "yolo" else f"{kind} numbers categories anew: their ids are not kept")
+    again = convert(DatasetSource(tmp_path / "both"), "coco", tmp_path / "coco", splits=["train"])
+    assert not any("anew" in note for note in notes(again))
 
 
 def test_splits_of_a_format_without_a_list_of_classes_get_one_list(tmp_path: Path) -> None:
