@@ -183,6 +183,18 @@ def test_ids_that_are_not_kept_are_said(tmp_path: Path, form: FormatName) -> Non
     assert not any("anew" in note for note in notes(again))
 
 
+@pytest.mark.parametrize(("form", "first", "what"), [("csv", 1, "categories"), ("yolo", 0, "images")])
+def test_ids_that_the_order_of_names_changes_are_said(tmp_path: Path, form: FormatName, first: int, what: str) -> None:
+    write_coco(tmp_path / "in", [], b=(20, 10), a=(20, 10))
+    path = tmp_path / "in/instances_train.json"
+    document = json.loads(path.read_text())
+    document["categories"] = [{"id": first, "name": "pig"}, {"id": first + 1, "name": "dog"}]
+    document["annotations"] = [{**cat([1, 2, 10, 5]), "category_id": first + index} for index in (0, 1)]
+    path.write_text(json.dumps(document))
+    conversion = convert(DatasetSource(tmp_path / "in"), form, tmp_path / "out")
+    assert notes(conversion) == [f"{form.upper()} numbers {what} anew: their ids are not kept"]
+
+
 def test_splits_of_a_format_without_a_list_of_classes_get_one_list(tmp_path: Path) -> None:
     for split, name in (("train", "dog"), ("val", "cat")):
         write(tmp_path / f"in/Annotations/{split}.xml", voc_xml(voc_object(name)))
