@@ -37,7 +37,7 @@ def test_a_split_without_boxes_and_one_with_a_single_box_can_be_drawn() -> None:
     empty = BoxShapes("val", np.empty(0), np.empty(0), np.zeros(3))
     single = BoxShapes("train", np.array([40.0]), np.array([1.0]), np.array([1.0]))
     for splits in ([single, empty], [empty, single], [empty]):
-        render(plot_box_shapes(splits, finest_stride=8))
+        assert render(plot_box_shapes(splits, finest_stride=8)).shape == (340, 1200, 3)
 
 
 def test_extreme_boxes_stay_in_the_figure() -> None:
