@@ -12,8 +12,8 @@ BASE_LR: Final = {
     # Linear rule (Goyal et al. 2017, Sec. 2.1), from Lin et al. 2017 and detectron2.
     ("sgd", True): 0.01,
     ("sgd", False): 0.01,
-    # Square-root rule (Malladi et al. 2022), from torchvision's RetinaNet v2 recipe; from scratch nothing learnt can be
-    # lost, and the rate is that of the demo recipe, 1e-3 for 8 images, with some care.
+    # Square-root rule (Malladi et al. 2022), from torchvision's RetinaNet v2 recipe; from scratch, where nothing learnt
+    # can be lost, about what the demo recipe has (1e-3 for 8 images).
     ("adamw", True): 1e-4,
     ("adamw", False): 1e-3,
 }
