@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from detector.cli.argument_types import positive
 from detector.cli.errors import run_command
-from detector.cli.output_folder import make_output_folder
+from detector.cli.output_folder import make_output_folder, remove_numbered_pictures
 from detector.config_io import load_config
 
 if TYPE_CHECKING:  # heavy: imported when the command runs, not for --help
@@ -140,6 +140,7 @@ def write_pictures(
     boxes = coverage.training.boxes
     figure = plot_anchor_fit(best_iou, coverage.fg_iou_thresh, boxes[:, 2:] - boxes[:, :2], sides)
     save_picture(folder / "anchors.png", render(figure))
+    remove_numbered_pictures(folder / "unmatched")
     num_written = 0
     for number, (row, picture) in enumerate(draw_misfits(dataset, coverage, max_pictures), start=1):
         name = Path(dataset.table.file_names[row]).stem

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from detector.cli.argument_types import not_negative_integer, positive
 from detector.cli.errors import run_command
-from detector.cli.output_folder import make_output_folder
+from detector.cli.output_folder import make_output_folder, remove_numbered_pictures
 from detector.config_io import load_config_with_origins
 
 if TYPE_CHECKING:  # heavy: imported when the command runs, not for --help
@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         drawn = draw_batch(batch, *matcher(batch), split)
         name = f"step_{step:08d}"
         print(f"{name}: {len(drawn)} images")
+        remove_numbered_pictures(args.output / name)
         for number, image in enumerate(drawn):
             print(f"  {image.name}: {image.facts}")
             path = args.output / name / f"{number:03d}_{Path(image.file_name).stem}.jpg"

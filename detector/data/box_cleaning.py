@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from detector.data.formats.content import UNKNOWN_SIZE, DatasetContent
+
 MIN_SIDE: Final = 0.01
 """Boxes with a side below this many pixels have nothing to learn from; it is also how far a box may leave its image
 without being counted, as files are written with rounded decimals."""
@@ -53,3 +55,9 @@ def clean_boxes(boxes: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64 | 
     with np.errstate(invalid="ignore"):  # infinity minus infinity, in boxes that are dropped
         is_clipped = ~is_degenerate & ~is_outside & (np.abs(corners - clipped) > MIN_SIDE).any(axis=1)
     return CleanedBoxes(clipped, is_degenerate, is_outside, is_clipped)
+
+
+def clean_content(content: DatasetContent) -> CleanedBoxes:
+    """Apply the rule to a dataset's boxes; images without a known size cut none."""
+    sizes = np.where(content.sizes == UNKNOWN_SIZE, np.inf, content.sizes)
+    return clean_boxes(content.boxes, sizes[content.image_index])

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 import numpy as np
 import numpy.typing as npt
 
+from detector.data.box_cleaning import clean_content
 from detector.data.formats.content import DatasetContent
 from detector.errors import UserError
 from detector.structures import Categories
@@ -102,11 +103,13 @@ def limit_empty_images(content: DatasetContent, limit: float, seed: int) -> Data
     """Keep so many of the images without boxes, drawn at random, that they are at most ``limit`` of all images.
 
     Args:
-        content: an image with ignore regions only is not without boxes: these say where objects are.
+        content: an image with ignore regions only is not without boxes: these say where objects are. One whose boxes
+            training drops is.
         limit: in [0, 1); 0 drops them all.
         seed: non-negative.
     """
-    is_empty = content.boxes_per_image() == 0
+    kept = content.image_index[clean_content(content).is_kept]
+    is_empty = np.bincount(kept, minlength=content.num_images) == 0
     empty = np.flatnonzero(is_empty)
     num_kept = int(limit / (1 - limit) * (content.num_images - len(empty)) + 1e-9)
     if num_kept >= len(empty):

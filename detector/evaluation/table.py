@@ -17,7 +17,9 @@ def format_scores(scores: CocoScores) -> str:
     for names in (METRICS[:6], METRICS[6:]):
         lines += align_columns([list(names), [_number(scores.metrics[name]) for name in names]], left_columns=0)
     rows = [["class", "AP", "AP50", "objects"]]
-    rows += [[printable(row.name), _number(row.AP), _number(row.AP50), str(row.num_gt)] for row in scores.per_class]
+    rows += [
+        [printable_name(row.name), _number(row.AP), _number(row.AP50), str(row.num_gt)] for row in scores.per_class
+    ]
     lines += ["", *align_columns(rows, left_columns=1), ""]
     lines.append(
         f"COCO: IoU .50:.95, at most {MAX_DETECTIONS} detections per image and class; "
@@ -45,6 +47,6 @@ def align_columns(rows: Sequence[Sequence[str]], left_columns: int) -> list[str]
     return lines
 
 
-def printable(name: str) -> str:
+def printable_name(name: str) -> str:
     """Return a class name that keeps to its line and moves no cursor."""
     return "".join(character if character.isprintable() else "?" for character in name)

@@ -7,7 +7,7 @@ import numpy as np
 
 from detector.config.model import FINEST_LEVEL
 from detector.data.annotations import AnnotationTable
-from detector.evaluation.table import align_columns, printable
+from detector.evaluation.table import align_columns, printable_name
 from detector.inspect.anchor_coverage import BoxGroup, Coverage, group_boxes
 from detector.inspect.anchor_matching import NO_LEVEL
 from detector.inspect.anchor_shapes import AnchorShapes, changed_lists, override_line, yaml_lines
@@ -149,7 +149,7 @@ def _class_title(coverage: Coverage) -> str:
 
 
 def _worst_classes(coverage: Coverage, names: Sequence[str]) -> list[BoxGroup]:
-    groups = group_boxes(coverage, coverage.training.labels, [printable(name) for name in names])
+    groups = group_boxes(coverage, coverage.training.labels, [printable_name(name) for name in names])
     return sorted(groups, key=lambda group: group.reached)[:_MAX_CLASSES]
 
 
@@ -195,7 +195,7 @@ def _comparison(
         return [
             percent(numbers.reached),
             percent(numbers.class_mean),
-            f"{printable(class_names[numbers.worst_label])} {percent(numbers.worst_class)}",
+            f"{printable_name(class_names[numbers.worst_label])} {percent(numbers.worst_class)}",
             percent(numbers.rescued),
             percent(numbers.unmatched),
             f"{numbers.mean_iou:.3f}",

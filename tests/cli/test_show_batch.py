@@ -69,6 +69,16 @@ def test_pictures_and_lines_are_written_for_every_image(
     assert files[1].startswith("step_00000005/000_")
 
 
+def test_pictures_of_an_earlier_call_do_not_pass_for_this_ones(recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out" / "step_00000000"
+    folder.mkdir(parents=True)
+    for name in ("007_of_a_larger_batch.jpg", "my_own.jpg"):
+        (folder / name).touch()
+    assert main(["--config", str(recipe), "--output", str(tmp_path / "out"), "--num-batches", "1"]) == 0
+    names = sorted(path.name for path in folder.iterdir())
+    assert [name[:4] for name in names] == ["000_", "001_", "002_", "003_", "my_o"]
+
+
 @pytest.mark.slow
 def test_the_script_runs_from_any_folder(tmp_path: Path, recipe: Path) -> None:
     line = [sys.executable, ROOT / "tools/show_batch.py", "--config", recipe, "--output", "out", "--num-batches", "1"]

@@ -141,10 +141,10 @@ def test_entering_a_long_run_takes_well_under_a_second() -> None:
     import time
 
     sizes = random_sizes(118_000)
-    start = time.perf_counter()
+    start = time.process_time()  # not the clock: other processes may be busy
     sampler = train_sampler(sizes, batch_size=16, start_step=88_000)
     next(iter(sampler))
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_more_processes_than_the_batch_divides_into_is_an_error() -> None:

@@ -205,3 +205,10 @@ def test_a_part_that_is_reached_exactly_is_not_missed_by_a_rounding_error() -> N
 def test_an_image_with_ignore_regions_only_is_not_without_boxes() -> None:
     content = make_content(3, [(0, 0), (1, 0)], is_ignored=np.array([False, True]))
     assert limit_empty_images(content, 0.0, 0).image_ids.tolist() == [100, 101]
+
+
+def test_an_image_whose_boxes_training_drops_is_without_boxes() -> None:
+    content = make_content(4, [(0, 0), (1, 0), (2, 0)])
+    content.boxes[1, 2:] = 0  # no area
+    content.boxes[2, 0] = 41  # right of the image, which is 40 pixels wide
+    assert limit_empty_images(content, 0.0, 0).image_ids.tolist() == [100]

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from detector.data.box_cleaning import CleanedBoxes, clean_boxes
+from detector.data.box_cleaning import CleanedBoxes, clean_content
 from detector.data.formats.content import UNKNOWN_SIZE, DatasetContent
 from detector.inspect.doctor.finding import Example
 from detector.inspect.doctor.image_facts import ImageFacts
@@ -58,7 +58,7 @@ class Split:
     @cached_property
     def cleaned(self) -> CleanedBoxes:
         """What training makes of the boxes."""
-        return clean_boxes(self.content.boxes, self.sizes[self.content.image_index])
+        return clean_content(self.content)
 
     @cached_property
     def boxes_per_class(self) -> Rows:
