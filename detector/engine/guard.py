@@ -1,6 +1,6 @@
 """Non-finite steps: noticed on the device at once, told to the user one step late."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,12 +13,17 @@ MAX_IN_A_ROW = 20
 """Non-finite steps in a row after which a run stops: nothing has moved since the first, so nothing will."""
 
 
+WriteUp = Callable[[str], str]
+"""Writes a step up: takes what is not finite, "loss" or "gradient", and returns a sentence with what it found."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Pending:
     step: int
     flags: Tensor
     image_ids: tuple[int, ...]
-    ready: "torch.cuda.Event | None"
+    write_up: WriteUp | None
+    ready: "torch.cuda.Event | None" = None
 
 
 class NonfiniteGuard:
@@ -36,10 +41,18 @@ class NonfiniteGuard:
         self._processes = processes or Processes()
         self.num_skipped = 0
         self._in_a_row = 0
+        self._first_in_row = ""
         self._ignore_gradients = ignore_gradients
         self._pending: _Pending | None = None
 
-    def watch(self, step: int, loss: Tensor, grad_norm: Tensor, image_ids: Sequence[int]) -> tuple[Tensor, str | None]:
+    def watch(
+        self,
+        step: int,
+        loss: Tensor,
+        grad_norm: Tensor,
+        image_ids: Sequence[int],
+        write_up: WriteUp | None = None,
+    ) -> tuple[Tensor, str | None]:
         """Judge a step on the device, and read the verdict on the step before.
 
         Args:
@@ -47,6 +60,7 @@ class NonfiniteGuard:
             loss: its loss, 0-dim.
             grad_norm: its gradient norm, 0-dim.
             image_ids: its images.
+            write_up: called if it is skipped, before any later step has moved the weights.
 
         Returns:
             ``ok``, 0-dim bool on the device: whether the update may happen; and a message if the step before was
@@ -61,9 +75,9 @@ class NonfiniteGuard:
             host = torch.empty(2, dtype=torch.bool, pin_memory=True).copy_(flags, non_blocking=True)
             ready = torch.cuda.Event()
             ready.record()
-            self._pending = _Pending(step, host, tuple(image_ids), ready)
+            self._pending = _Pending(step, host, tuple(image_ids), write_up, ready)
         else:
-            self._pending = _Pending(step, flags, tuple(image_ids), None)
+            self._pending = _Pending(step, flags, tuple(image_ids), write_up)
         return flags.all(), message
 
     def read(self) -> str | None:
@@ -75,7 +89,7 @@ class NonfiniteGuard:
             pending.ready.synchronize()
         finite_loss, finite_gradients = pending.flags.tolist()
         if finite_loss and finite_gradients:
-            self._in_a_row = 0
+            self._in_a_row, self._first_in_row = 0, ""
             return None
         self._in_a_row += 1
         if finite_loss and self._ignore_gradients and self._in_a_row < MAX_IN_A_ROW:
@@ -88,10 +102,16 @@ class NonfiniteGuard:
             f"step {pending.step}: the {what} is not finite; the step was skipped and nothing moved. "
             f"Image ids: {[image_id for ids in image_ids for image_id in ids]}"
         )
+        if pending.write_up is not None:
+            found = pending.write_up(what)
+            message += f"\n{found}"
+            if not self._first_in_row:
+                self._first_in_row = f" The first of them: {found}."
         if self._in_a_row >= MAX_IN_A_ROW:
             raise DivergedError(
-                f"{message}\nThis was step {self._in_a_row} in a row: training has diverged. The last checkpoint is "
-                "intact. Lower optimizer.lr, lengthen schedule.warmup_steps or set optimizer.clip_grad_norm"
+                f"{message}\nThis was step {self._in_a_row} in a row: training has diverged.{self._first_in_row} "
+                "The last checkpoint is intact. Lower optimizer.lr, lengthen schedule.warmup_steps or set "
+                "optimizer.clip_grad_norm"
             )
         return message
 

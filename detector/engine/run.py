@@ -18,6 +18,7 @@ from detector.engine.device import ResolvedPrecision, place_for_training, resolv
 from detector.engine.ema import WeightAverage
 from detector.engine.evaluator import Evaluator, build_evaluator
 from detector.engine.matcher import build_matcher
+from detector.engine.nonfinite import NonfiniteReporter
 from detector.engine.optimizer import build_optimizer
 from detector.engine.processes import Processes, join_processes, processes_from_environment
 from detector.engine.report import backbone_warning, effect_notes, format_report
@@ -129,14 +130,7 @@ def build_run(
     schedule, schedule_notes = build_schedule(config.schedule, data.images_per_epoch, config.data.batch_size)
     state, init_notes = _build_state(config, categories, device, precision, checkpoint, init_from)
     loader, num_forwards = _build_loader(config, data, transforms, state.step, processes, device)
-    stepper = Stepper(
-        state,
-        build_matcher(config),
-        build_criterion(config.loss, len(categories)),
-        precision=precision,
-        processes=processes,
-        clip_grad_norm=config.optimizer.clip_grad_norm,
-    )
+    stepper = _build_stepper(config, data.train, state, precision, processes)
     run = Run(
         config=config,
         output_dir=output_dir,
@@ -212,6 +206,24 @@ def _build_state(
     if checkpoint is not None:
         state.load_checkpoint(checkpoint[1], checkpoint[0], categories)
     return state, notes
+
+
+def _build_stepper(
+    config: Config, dataset: DetectionDataset, state: TrainState, precision: ResolvedPrecision, processes: Processes
+) -> Stepper:
+    matcher, criterion = build_matcher(config), build_criterion(config.loss, len(dataset.categories))
+    reporter = NonfiniteReporter(
+        Path(config.output_dir), dataset, state, matcher, criterion, precision=precision, processes=processes
+    )
+    return Stepper(
+        state,
+        matcher,
+        criterion,
+        precision=precision,
+        processes=processes,
+        clip_grad_norm=config.optimizer.clip_grad_norm,
+        reporter=reporter,
+    )
 
 
 def _build_loader(

@@ -17,7 +17,9 @@ import detector
 from detector.errors import UserError
 
 CHECKPOINTS = "checkpoints"
-_OURS = ("config.yaml", "environment.json", "metrics.jsonl", CHECKPOINTS)
+NONFINITE = "nonfinite"
+"""Folder of the write-ups of steps that were not finite."""
+_OURS = ("config.yaml", "environment.json", "metrics.jsonl", CHECKPOINTS, NONFINITE)
 _PACKAGES = ("torch", "torchvision", "albumentations", "opencv-python-headless", "numpy", "pycocotools", "pydantic")
 
 

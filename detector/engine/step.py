@@ -6,6 +6,7 @@ Letters: N images, R anchors, K classes.
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from detector.engine.device import ResolvedPrecision
 from detector.engine.forward import forward
 from detector.engine.guard import BatchNormSnapshot, NonfiniteGuard
 from detector.engine.matcher import Matcher
+from detector.engine.nonfinite import NonfiniteReporter, StepRecord
 from detector.engine.optimizer import masked_step
 from detector.engine.processes import Processes
 from detector.engine.sanity import expected_initial_cls_loss
@@ -49,6 +51,7 @@ class Stepper:
         precision: arithmetic of the network.
         processes: who shares the step.
         clip_grad_norm: largest gradient norm; None = no limit.
+        reporter: writes up steps that are not finite; None = they are told in words only.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Stepper:
         precision: ResolvedPrecision = "fp32",
         processes: Processes | None = None,
         clip_grad_norm: float | None = None,
+        reporter: NonfiniteReporter | None = None,
     ) -> None:
         self.state = state
         self.matcher = matcher
@@ -67,6 +71,7 @@ class Stepper:
         self.precision = precision
         self.processes = processes or Processes()
         self.clip_grad_norm = clip_grad_norm
+        self.reporter = reporter
         self.guard = NonfiniteGuard(self.processes, ignore_gradients=state.scaler is not None)
         self._parameters = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
         self._batch_norm = BatchNormSnapshot(state.model)
@@ -88,8 +93,10 @@ class Stepper:
         self._batch_norm.take()
         state.optimizer.zero_grad(set_to_none=True)
         sums: _Sums | None = None
+        normalizers = []
         for idx, (batch, (anchors, targets)) in enumerate(zip(batches, matched, strict=True)):
             normalizer = state.normalizer(targets.num_foreground, num_foreground, num_images)
+            normalizers.append(normalizer)
             with self._synchronised(is_last=idx == len(batches) - 1):
                 part = self._forward_backward(batch, anchors, targets, normalizer, num_images, detail=detail)
             sums = part if sums is None else sums + part
@@ -99,8 +106,7 @@ class Stepper:
         if state.scaler is not None:
             state.scaler.unscale_(state.optimizer)
         grad_norm = torch.nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
-        image_ids = [image_id for batch in batches for image_id in batch.image_ids]
-        ok, message = self.guard.watch(state.step + 1, sums.losses.total, grad_norm, image_ids)
+        ok, message = self._watch(batches, normalizers, sums.losses, grad_norm)
         self._update(ok, grad_norm)
         state.normalizer.update(num_foreground, num_images, ok)
         totals = StepTotals(
@@ -112,6 +118,17 @@ class Stepper:
             detail=sums.detail,
         )
         return StepResult(totals, message)
+
+    def _watch(
+        self, batches: Sequence[Batch], normalizers: Sequence[Tensor], losses: Losses, grad_norm: Tensor
+    ) -> tuple[Tensor, str | None]:
+        """Have the guard judge this step; what it was made of is kept until its verdict is read, in the next one."""
+        step, write_up = self.state.step + 1, None
+        if self.reporter is not None:
+            lr = self.state.optimizer.param_groups[0]["lr"]
+            write_up = partial(self.reporter, StepRecord(step, batches, normalizers, losses, grad_norm, lr))
+        image_ids = [image_id for batch in batches for image_id in batch.image_ids]
+        return self.guard.watch(step, losses.total, grad_norm, image_ids, write_up)
 
     def expected_first_loss(self, batches: Sequence[Batch], *, prior: float) -> Tensor:
         """Return the class loss that theory gives for the first step on these micro-batches; 0-dim, no forward pass."""

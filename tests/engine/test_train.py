@@ -255,7 +255,8 @@ class _Wrapper:
         return getattr(self.inner, name)
 
 
-def test_a_run_that_never_recovers_stops(tmp_path: Path):
+def test_a_run_that_never_recovers_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("detector.engine.guard.MAX_IN_A_ROW", 4)
     config, origins = tiny_config(tmp_path, "schedule.max_steps=40", "eval.every=100", "checkpoint.every=100")
     run = build_run(config, origins)
     poison(run, set(range(3, 41)))
