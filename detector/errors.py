@@ -1,4 +1,4 @@
-"""What the command line knows how to report: the user's errors, a stop on request, a run that diverged."""
+"""What the command line knows how to report: the user's errors, a stop on request, a run or a machine that failed."""
 
 
 class UserError(Exception):
@@ -21,4 +21,12 @@ class DivergedError(Exception):
 
     The weights are those before the first of them, and the checkpoints are intact. The command line prints the message
     and exits with 1.
+    """
+
+
+class ResourceError(Exception):
+    """The machine has failed the run, or is too small for it: no memory left, a loader process that is killed again.
+
+    The message says what happened and what to change; checkpoints are intact. The command line prints it and exits
+    with 1.
     """

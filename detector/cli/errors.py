@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TextIO
 
-from detector.errors import DivergedError, StoppedEarly, UserError
+from detector.errors import DivergedError, ResourceError, StoppedEarly, UserError
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -27,6 +27,11 @@ INTERRUPTED: Final = 130
 _NO_ACCESS: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Errors of the system that any look at a file can meet, and that say all there is to say."""
+
+_LESS_MEMORY: Final = (
+    "Fewer images at once take less: data.images_per_forward in training, eval.batch_size in evaluation, --batch-size "
+    "in predict; so does a lower data.short_side with data.max_side"
+)
 
 Run = Callable[[argparse.Namespace], int]
 
@@ -77,7 +82,7 @@ def exit_code(function: Callable[[], int]) -> int:
     except StoppedEarly as stop:
         _print_once(str(stop))
         return STOPPED_EARLY
-    except DivergedError as error:
+    except (DivergedError, ResourceError) as error:
         _print_once(f"error: {error}")
         return FAILED
     except KeyboardInterrupt:
@@ -91,6 +96,9 @@ def exit_code(function: Callable[[], int]) -> int:
         if (advice := _torch_advice(error)) is not None:
             _print_once(f"error: {advice}")
             return USER_ERROR
+        if _is_out_of_memory(error):
+            _print_once(f"error: out of memory: {error or type(error).__name__}\n{_LESS_MEMORY}")
+            return FAILED
         if isinstance(error, OSError) and error.errno in _NO_ACCESS | _NO_SPACE:
             _print_once(f"error: {error.filename or 'a file'}: {error.strerror}")
             return USER_ERROR if error.errno in _NO_ACCESS else FAILED
@@ -118,6 +126,16 @@ def _torch_advice(error: Exception) -> str | None:
             f"a CPU-only torch; {install}"
         )
     return None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    if "torch" not in sys.modules or not isinstance(error, RuntimeError):
+        return False
+    from detector.engine.fitting import is_out_of_memory  # imports torch
+
+    return is_out_of_memory(error)
 
 
 def _print_once(message: str) -> None:

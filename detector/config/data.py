@@ -93,8 +93,9 @@ class DataConfig(Section):
     batch_size: PositiveInt = 16
     """Images per optimiser step over all processes and micro-batches."""
     images_per_forward: Auto | PositiveInt = "auto"
-    """Images that one process forwards at once; auto = batch_size / processes. Gradients of
-    batch_size / (processes * images_per_forward) forwards are accumulated."""
+    """Images that one process forwards at once; auto = batch_size / processes, on a GPU as many of them as fit into its
+    memory, tried when a run begins. The gradients of batch_size / (processes * images_per_forward) forwards are added
+    up, so the batch stays the same."""
     num_workers: NonNegativeInt = 4
     """Loader processes per training process; 0 loads in the training process. Changes no number."""
     pad_multiple: PositiveInt = 32

@@ -70,8 +70,12 @@ def keep_resolved(config: Config, checkpoint: tuple[str, dict[str, Any]]) -> Con
     schedule = {name: getattr(saved.schedule, name) for name in names if getattr(config.schedule, name) == "auto"}
     if "max_steps" in schedule:  # the run may have been given in epochs
         schedule["epochs"] = saved.schedule.epochs
+    data = {}
+    if config.data.images_per_forward == "auto":  # a number where the share of a process did not fit into the memory
+        data = {"images_per_forward": saved.data.images_per_forward}
     return config.model_copy(
         update={
+            "data": config.data.model_copy(update=data),
             "optimizer": config.optimizer.model_copy(update=optimizer),
             "schedule": config.schedule.model_copy(update=schedule),
         }

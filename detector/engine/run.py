@@ -17,6 +17,7 @@ from detector.data.transforms import Transforms, build_transforms
 from detector.engine.device import ResolvedPrecision, place_for_training, resolve_device, resolve_precision
 from detector.engine.ema import WeightAverage
 from detector.engine.evaluator import Evaluator, build_evaluator
+from detector.engine.fit_memory import settle_images_per_forward
 from detector.engine.matcher import build_matcher
 from detector.engine.nonfinite import NonfiniteReporter
 from detector.engine.optimizer import build_optimizer
@@ -129,6 +130,7 @@ def build_run(
     )
     schedule, schedule_notes = build_schedule(config.schedule, data.images_per_epoch, config.data.batch_size)
     state, init_notes = _build_state(config, categories, device, precision, checkpoint, init_from)
+    config, memory_notes = _fit_memory(config, data, state, precision, device, processes, checkpoint)
     loader, num_forwards = _build_loader(config, data, transforms, state.step, processes, device)
     stepper = _build_stepper(config, data.train, state, precision, processes)
     run = Run(
@@ -149,7 +151,9 @@ def build_run(
         device=device,
         processes=processes,
     )
-    _report(run, data.warnings, [*data.notes, *resume_notes, *recipe_notes, *schedule_notes, *init_notes])
+    _report(
+        run, data.warnings, [*data.notes, *resume_notes, *recipe_notes, *schedule_notes, *init_notes, *memory_notes]
+    )
     return run
 
 
@@ -206,6 +210,25 @@ def _build_state(
     if checkpoint is not None:
         state.load_checkpoint(checkpoint[1], checkpoint[0], categories)
     return state, notes
+
+
+def _fit_memory(
+    config: Config,
+    data: RunData,
+    state: TrainState,
+    precision: ResolvedPrecision,
+    device: torch.device,
+    processes: Processes,
+    checkpoint: tuple[str, dict[str, Any]] | None,
+) -> tuple[Config, list[str]]:
+    if checkpoint is not None:
+        return config, []  # it goes on with as many as before
+
+    def make_stepper() -> Stepper:
+        criterion = build_criterion(config.loss, len(data.train.categories))
+        return Stepper(state, build_matcher(config), criterion, precision=precision)
+
+    return settle_images_per_forward(config, data.train.table, state, make_stepper, device, processes)
 
 
 def _build_stepper(

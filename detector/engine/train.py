@@ -15,6 +15,7 @@ from detector.config_io import dump_config
 from detector.engine.checkpoint import save_checkpoint
 from detector.engine.clock import StepClock
 from detector.engine.evaluator import Evaluation
+from detector.engine.out_of_memory import explained_out_of_memory
 from detector.engine.pictures import draw_pictures
 from detector.engine.run import Origins, Run, build_run
 from detector.engine.run_folder import CHECKPOINTS, discard_unstarted_run
@@ -47,6 +48,7 @@ def train(
         UserError: if anything that the user gave is wrong.
         StoppedEarly: after SIGTERM, SIGINT or SIGUSR1, with everything saved.
         DivergedError: after too many non-finite steps in a row.
+        ResourceError: if the memory is not enough, or loader processes are killed again and again.
     """
     run = build_run(config, origins, resume=resume, init_from=init_from, overwrite=overwrite)
     try:
@@ -87,7 +89,8 @@ def train_loop(run: Run) -> None:
             if step == 1 and not state.is_initialised:
                 _check_prior(run)
                 expected = run.stepper.expected_first_loss(device_batches, prior=config.model.head.prior)
-            result = run.stepper(device_batches, detail=must_log)
+            with explained_out_of_memory(step, host_batches, config, run.device):
+                result = run.stepper(device_batches, detail=must_log)
             scheduler.step()
             state.step = step
             clock.count_step()
