@@ -11,6 +11,7 @@ from typing import Any
 from detector.config import FINEST_LEVEL, Config
 from detector.telemetry.diagnosis_checks import CHECKS, Finding
 from detector.telemetry.diagnosis_history import AnchorLevel, History, RunFacts
+from detector.telemetry.loss_spike import loss_leaps
 from detector.telemetry.rows import TrainRow
 
 
@@ -28,7 +29,7 @@ class Diagnosis:
     def observe(self, row: TrainRow) -> list[Finding]:
         """Take in the next row and return what it shows for the first time in this run."""
         self._history.add(row)
-        findings = (check(self._history) for check in CHECKS)
+        findings = (check(self._history) for check in (*CHECKS, loss_leaps))
         return self.only_new([finding for finding in findings if finding is not None])
 
     def only_new(self, findings: Iterable[Finding]) -> list[Finding]:

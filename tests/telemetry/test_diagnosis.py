@@ -24,7 +24,17 @@ from detector.telemetry.diagnosis_checks import LATEST_ROWS, more_weight_for_obj
 from detector.telemetry.diagnosis_history import AnchorLevel, RunFacts
 from tests.telemetry.sample_rows import OLD_TRAIN_NAMES
 
-NAMES = {"normalizer", "background", "foreground_p", "low_scores", "level", "class", "unmatched_gt", "loss"}
+NAMES = {
+    "normalizer",
+    "background",
+    "foreground_p",
+    "low_scores",
+    "level",
+    "class",
+    "unmatched_gt",
+    "loss",
+    "loss_spike",
+}
 """All findings that rows can show."""
 
 CLASSES = ("circle", "square", "triangle", "star", "ring", "cross")
@@ -374,6 +384,7 @@ def all_broken(num_rows: int = 70) -> list[TrainRow]:
     rows = break_rows(rows, level_num_foreground=(300, 0, 0, 0, 0), class_num_foreground=(0, 50, 50, 50, 50, 50))
     rows[30:] = break_rows(rows[30:], normalizer=1e9)
     rows[35:] = break_rows(rows[35:], p_background=0.001)
+    rows[28] = replace(rows[28], loss=100 * rows[28].loss)
     return rows
 
 
