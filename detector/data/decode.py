@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from detector.data.declared_size import MAX_PIXELS, declared_size
+from detector.data.patient_reading import read_patiently
 from detector.errors import UserError
 from detector.structures import Size
 
@@ -87,7 +89,7 @@ def read_orientation(path: Path) -> int:
 
 def _read_file(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        data = read_patiently(path)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise ImageError(f"{path}: cannot read the image: {_reason(error)}") from error
     if not data:
@@ -97,6 +99,9 @@ def _read_file(path: Path) -> bytes:
 
 def _decode(path: Path, data: bytes) -> Pixels:
     """Return the stored pixels, not turned (but TIFF)."""
+    size = declared_size(data)
+    if size is not None and size[0] * size[1] > MAX_PIXELS:
+        raise ImageError(f"{path}: the image declares more pixels than the {MAX_PIXELS:,} that are decoded at most")
     if _is_cut_short(data):
         raise ImageError(f"{path}: the image file is cut short: its {len(data)} bytes have no end mark")
     try:

@@ -57,11 +57,14 @@ def _download(name: str, weights: str) -> Mapping[str, Tensor]:
     was_there = cached.is_file()
     try:
         with _socket_timeout(TIMEOUT_SECONDS):
-            state: Mapping[str, Tensor] = members[version].get_state_dict(progress=False, check_hash=True)
+            state: Mapping[str, Tensor] = members[version].get_state_dict(
+                progress=False, check_hash=True, weights_only=True
+            )
     except (OSError, HTTPException, EOFError, RuntimeError, UnpicklingError) as error:
         if was_there:
             raise UserError(
-                f"model.backbone.weights: {cached}, which an earlier download left there, cannot be read ({error}); "
+                f"model.backbone.weights: {cached}, which an earlier download left there, cannot be read "
+                f"({str(error).partition('. ')[0]}); "
                 "remove it, and it is downloaded again"
             ) from error
         raise UserError(

@@ -193,7 +193,9 @@ def test_progressive_jpeg_cut_in_a_later_scan_is_noticed(tmp_path: Path) -> None
         decode_image(path)
 
 
-def test_too_many_pixels_are_refused_with_the_name_of_the_limit(tmp_path: Path) -> None:
+def test_opencvs_own_limit_is_told_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detector.data.decode.MAX_PIXELS", 2**40)
+
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
@@ -204,8 +206,6 @@ def test_too_many_pixels_are_refused_with_the_name_of_the_limit(tmp_path: Path) 
         ImageError, match=r"big.png: the image has more pixels than OpenCV allows .*IO_MAX_IMAGE_PIXELS"
     ):
         decode_image(path)
-    with pytest.raises(ImageError, match=r"big.png: cannot read the size of the image: .* exceeds limit"):
-        read_image_size(path)
 
 
 def test_pixels_of_32_bits_are_refused_rather_than_cut_off(tmp_path: Path) -> None:

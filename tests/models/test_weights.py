@@ -64,13 +64,13 @@ def test_a_version_by_name_is_torchvisions_with_its_hash_checked(
 ) -> None:
     asked = []
 
-    def get_state_dict(self: object, *, progress: bool, check_hash: bool) -> dict[str, Tensor]:
-        asked.append((self, progress, check_hash))
+    def get_state_dict(self: object, *, progress: bool, check_hash: bool, weights_only: bool) -> dict[str, Tensor]:
+        asked.append((self, progress, check_hash, weights_only))
         return state
 
     monkeypatch.setattr(WEIGHTS, "get_state_dict", get_state_dict)
     load_backbone_weights(backbone, "resnet18", name)
-    assert asked == [(WEIGHTS[member], False, True)]
+    assert asked == [(WEIGHTS[member], False, True, True)]
     assert_close(backbone.state_dict()["conv1.weight"], state["conv1.weight"], atol=0, rtol=0)
 
 
