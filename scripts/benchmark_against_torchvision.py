@@ -56,7 +56,9 @@ from detector.engine.schedule import attach_schedule, build_schedule, is_due
 from detector.engine.state import TrainState
 from detector.engine.step import Stepper
 from detector.errors import UserError
-from detector.evaluation.coco import ground_truth_of, score, to_coco_results
+from detector.evaluation.coco import score
+from detector.evaluation.ground_truth import ground_truth_of
+from detector.evaluation.results import CocoResults, to_coco_results
 from detector.models import build_model
 from detector.structures import Batch
 
@@ -251,11 +253,11 @@ def our_scores(evaluator: Evaluator, system: System) -> dict[str, float]:
 
 def their_scores(evaluator: Evaluator, system: System) -> dict[str, float]:
     system.model.eval()
-    results: list[dict[str, Any]] = []
+    results = []
     for host_batch in evaluator.loader:
         detections = detect(system.model, host_batch.to(evaluator.device), evaluator.precision)
-        results += to_coco_results(host_batch.image_ids, detections, evaluator.categories)
-    return score(evaluator.ground_truth, results).metrics
+        results.append(to_coco_results(host_batch.image_ids, detections, evaluator.categories))
+    return score(evaluator.ground_truth, CocoResults.concatenate(results)).metrics
 
 
 def format_report(results: list[dict[str, Any]]) -> str:

@@ -13,6 +13,7 @@ from detector.errors import UserError
 
 if TYPE_CHECKING:  # heavy: imported when the command runs, not for --help
     from detector.evaluation.coco import CocoScores
+    from detector.evaluation.results import CocoResults
 
 EPILOG = """\
 examples:
@@ -113,9 +114,10 @@ def _check_outputs(args: argparse.Namespace) -> None:
             raise UserError(f"{path}: given both as {_dashed(other)} and as {_dashed(option)}")
 
 
-def _score_file(annotations: Path, detections: Path) -> "tuple[CocoScores, list[dict[str, Any]]]":
-    from detector.evaluation.coco import load_ground_truth, score
+def _score_file(annotations: Path, detections: Path) -> "tuple[CocoScores, CocoResults]":
+    from detector.evaluation.coco import score
     from detector.evaluation.detections_file import read_detections
+    from detector.evaluation.ground_truth import load_ground_truth
     from detector.evaluation.table import format_scores
 
     start = time.perf_counter()
@@ -128,7 +130,7 @@ def _score_file(annotations: Path, detections: Path) -> "tuple[CocoScores, list[
     return scores, results
 
 
-def _score_checkpoint(args: argparse.Namespace) -> "tuple[CocoScores, list[dict[str, Any]]]":
+def _score_checkpoint(args: argparse.Namespace) -> "tuple[CocoScores, CocoResults]":
     if not args.checkpoint.is_file():
         found = "is a folder" if args.checkpoint.is_dir() else "no such file"
         raise UserError(f"{args.checkpoint}: {found}, expected a checkpoint such as RUN/checkpoints/best.pt")

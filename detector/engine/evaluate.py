@@ -11,7 +11,9 @@ from detector.data.opening import open_val
 from detector.engine.evaluator import Advance, build_evaluator
 from detector.engine.inference import load_detector, resolve_config
 from detector.engine.processes import Processes
-from detector.evaluation.coco import CocoScores, ground_truth_of
+from detector.evaluation.coco import CocoScores
+from detector.evaluation.ground_truth import ground_truth_of
+from detector.evaluation.results import CocoResults
 
 Progress = Callable[[str, int], AbstractContextManager[Advance]]
 
@@ -21,7 +23,7 @@ class EvaluationResult:
     """What :func:`evaluate_checkpoint` returns; see :class:`detector.engine.evaluator.Evaluation`."""
 
     scores: CocoScores
-    results: list[dict[str, Any]]
+    results: CocoResults
     losses: dict[str, float]
     split: dict[str, Any]
     seconds: float

@@ -22,7 +22,9 @@ from detector.engine.forward import forward
 from detector.engine.matcher import Matcher, build_matcher
 from detector.engine.processes import Processes
 from detector.errors import UserError
-from detector.evaluation.coco import CocoScores, score, to_coco_results
+from detector.evaluation.coco import CocoScores, score
+from detector.evaluation.results import CocoResults, to_coco_results
+from detector.evaluation.scorers import ResolvedScorer, resolve_scorer
 from detector.postprocess import Postprocess, build_postprocess
 from detector.structures import Batch, Categories, Detections
 from detector.telemetry.loss_profile import LossProfile
@@ -37,7 +39,7 @@ class Evaluation:
 
     Attributes:
         scores: the 12 COCO numbers and those of each class.
-        results: detections in COCO's results format: original category ids and pixels.
+        results: detections in COCO's terms: original category ids and pixels.
         losses: validation losses by the names of ``metrics.jsonl``.
         split: their split by level and class, likewise.
         profile: where the class loss comes from; None if it was not asked for.
@@ -47,7 +49,7 @@ class Evaluation:
     """
 
     scores: CocoScores
-    results: list[dict[str, Any]]
+    results: CocoResults
     losses: dict[str, float]
     split: dict[str, Any]
     profile: LossProfile | None
@@ -69,6 +71,7 @@ class Evaluator:
         postprocess: outputs to detections.
         new_profiler: makes what adds up a loss profile.
         profiled_ids: images that a loss profile is made of.
+        scorer: what computes the COCO numbers.
         precision: arithmetic of the network.
         device: where it runs.
         processes: who shares the work.
@@ -86,6 +89,7 @@ class Evaluator:
         postprocess: Postprocess,
         new_profiler: Callable[[], LossProfiler],
         profiled_ids: Iterable[int],
+        scorer: ResolvedScorer,
         precision: ResolvedPrecision,
         device: torch.device,
         processes: Processes,
@@ -99,6 +103,7 @@ class Evaluator:
         self.postprocess = postprocess
         self.new_profiler = new_profiler
         self.profiled_ids = frozenset(profiled_ids)
+        self.scorer = scorer
         self.precision = precision
         self.device = device
         self.processes = processes
@@ -138,9 +143,9 @@ class Evaluator:
         parts = self.processes.gather((results, pictures, num_images))
         if parts is None:
             return None
-        all_results = [result for part in parts for result in part[0]]
+        all_results = CocoResults.concatenate(part[0] for part in parts)
         return Evaluation(
-            scores=score(self.ground_truth, all_results),
+            scores=score(self.ground_truth, all_results, scorer=self.scorer),
             results=all_results,
             losses=losses.mean(sums),
             split=losses.split(sums),
@@ -158,8 +163,8 @@ class Evaluator:
         profiler: LossProfiler | None,
         picture_ids: set[int],
         advance: Advance | None,
-    ) -> tuple[list[dict[str, Any]], dict[int, Detections], int]:
-        results: list[dict[str, Any]] = []
+    ) -> tuple[CocoResults, dict[int, Detections], int]:
+        results: list[CocoResults] = []
         pictures: dict[int, Detections] = {}
         num_images = 0
         for host_batch in self.loader:
@@ -173,12 +178,12 @@ class Evaluator:
             sizes = [(height, width) for height, width in host_batch.sizes.tolist()]
             found = self.postprocess(outputs, anchors, sizes, host_batch.original_sizes)
             detections = [one.to("cpu") for one in found]
-            results += to_coco_results(host_batch.image_ids, detections, self.categories)
+            results.append(to_coco_results(host_batch.image_ids, detections, self.categories))
             pictures |= {i: one for i, one in zip(host_batch.image_ids, detections, strict=True) if i in picture_ids}
             num_images += len(detections)
             if advance is not None:
                 advance(len(detections))
-        return results, pictures, num_images
+        return CocoResults.concatenate(results), pictures, num_images
 
 
 def build_evaluator(
@@ -220,6 +225,7 @@ def build_evaluator(
         normalizer=config.loss.normalizer,
         postprocess=build_postprocess(config.eval, activation=config.model.head.activation),
         new_profiler=partial(build_loss_profiler, config.loss.cls, len(categories)),
+        scorer=resolve_scorer(config.eval.scorer),
         profiled_ids=[int(dataset.table.image_ids[idx]) for idx in profiled_indices(len(dataset))],
         precision=precision,
         device=device,

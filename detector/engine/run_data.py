@@ -9,7 +9,7 @@ from detector.data.dataset import DetectionDataset
 from detector.data.opening import OpenSplit, open_train_and_val
 from detector.data.repeat_factors import RepeatFactors, build_repeat_factors, describe_repeat_factors
 from detector.engine.processes import Processes
-from detector.evaluation.coco import ground_truth_of
+from detector.evaluation.ground_truth import ground_truth_of
 from detector.inspect.anchor_summary import build_anchor_summary
 from detector.inspect.doctor.start_up import format_start_up, start_up_findings
 from detector.inspect.startup import check_decodable, check_files_present

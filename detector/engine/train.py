@@ -202,7 +202,7 @@ def _eval_row(run: Run, evaluation: Evaluation, picture_indices: list[int]) -> E
         profile=evaluation.profile,
         pictures=draw_pictures(run.val_dataset, picture_indices, evaluation.detections, PICTURE_SCORE_THRESH),
         figures={} if evaluation.profile is None else render_loss_profile(evaluation.profile),
-        scores=np.array([result["score"] for result in evaluation.results], dtype=np.float32),
+        scores=evaluation.results.scores.astype(np.float32),
         **numbers,
     )
 

@@ -5,7 +5,7 @@ annotation file's own ids and boxes in pixels of the original image (https://coc
 """
 
 import json
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,19 @@ from pycocotools.coco import COCO
 
 from detector.errors import UserError
 from detector.evaluation.json_files import as_integer, finite_numbers, is_finite_number, read_json, write_atomically
+from detector.evaluation.results import KEYS, CocoResults
 
-KEYS = ("image_id", "category_id", "bbox", "score")
 
-
-def read_detections(path: Path, ground_truth: COCO, annotations: Path) -> list[dict[str, Any]]:
+def read_detections(path: Path, ground_truth: COCO, annotations: Path) -> CocoResults:
     """Read a COCO results file that is to be scored on ``ground_truth``.
 
     Args:
         path: the results file. An empty list is fine; other keys than the four (masks, say) are dropped.
-        ground_truth: from :func:`detector.evaluation.coco.load_ground_truth`.
+        ground_truth: from :func:`detector.evaluation.ground_truth.load_ground_truth`.
         annotations: the file ``ground_truth`` was read from, for messages.
 
     Returns:
-        The detections in the file's order, each with exactly the four keys.
+        The detections in the file's order.
 
     Raises:
         UserError: no JSON list, or an entry that lacks a key, has a value of the wrong type, a number that is not
@@ -42,15 +41,15 @@ def read_detections(path: Path, ground_truth: COCO, annotations: Path) -> list[d
         _check_known(detection["image_id"], ground_truth.imgs, "image_id", "images", where, annotations)
         _check_known(detection["category_id"], ground_truth.cats, "category_id", "categories", where, annotations)
         detections.append(detection)
-    return detections
+    return CocoResults.from_entries(detections)
 
 
-def write_detections(path: Path, results: Sequence[Mapping[str, Any]]) -> None:
+def write_detections(path: Path, results: CocoResults) -> None:
     """Write detections as a COCO results file, one detection a line, atomically.
 
     Args:
         path: the file to write; its folder exists.
-        results: as from :func:`detector.evaluation.coco.to_coco_results`; only COCO's four keys are written.
+        results: the detections.
 
     Raises:
         UserError: the file cannot be written.
@@ -59,10 +58,10 @@ def write_detections(path: Path, results: Sequence[Mapping[str, Any]]) -> None:
     write_atomically(path, _lines(results))
 
 
-def _lines(results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _lines(results: CocoResults) -> Iterator[str]:
     yield "["
-    for index, result in enumerate(results):
-        line = json.dumps({key: result[key] for key in KEYS}, allow_nan=False)
+    for index, entry in enumerate(results.entries()):
+        line = json.dumps(entry, allow_nan=False)
         yield f",\n{line}" if index else f"\n{line}"
     yield "\n]\n"
 
@@ -87,7 +86,7 @@ def _checked_entry(entry: object, where: str) -> dict[str, Any]:
 
 def _checked_id(entry: Mapping[str, object], key: str, where: str) -> int:
     value = as_integer(entry[key])
-    if value is None:
+    if value is None or not -(2**63) <= value < 2**63:
         raise UserError(f"{where}: {key}: expected an integer, found {entry[key]!r:.80}")
     return value
 

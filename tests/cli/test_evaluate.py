@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from detector.cli.evaluate import main
-from detector.evaluation.coco import METRICS, load_ground_truth, score
+from detector.evaluation.coco import METRICS, score
+from detector.evaluation.ground_truth import load_ground_truth
+from detector.evaluation.results import CocoResults
 
 ROOT = Path(__file__).parents[2]
 DATASET = {
@@ -54,7 +56,7 @@ def test_a_results_file_is_scored_from_the_command_line(folder: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     metrics = json.loads((folder / "metrics.json").read_text())
     assert tuple(metrics) == METRICS
-    assert metrics == score(load_ground_truth(folder / "val.json"), DETECTIONS).metrics
+    assert metrics == score(load_ground_truth(folder / "val.json"), CocoResults.from_entries(DETECTIONS)).metrics
     assert metrics["APl"] == -1
     assert metrics["AP"] > 0
     assert json.loads((folder / "copy.json").read_text()) == DETECTIONS
@@ -159,12 +161,17 @@ def test_a_checkpoint_is_evaluated_with_what_the_line_says(
         "fg_share": 0.8, "p_foreground": 0.25, "p_background": math.nan, "num_gt": 7, "num_unmatched_gt": 1,
         "level_num_foreground": (1000, 20), "level_num_background": (0, 0),
     }  # fmt: skip
-    scores = score(load_ground_truth(folder / "val.json"), DETECTIONS)
+    scores = score(load_ground_truth(folder / "val.json"), CocoResults.from_entries(DETECTIONS))
 
     def evaluate_checkpoint(checkpoint: Path, **options: Any) -> SimpleNamespace:
         calls.append((checkpoint, options))
         return SimpleNamespace(
-            scores=scores, results=DETECTIONS, losses={"loss": 1.25}, split=split, seconds=2.0, num_images=2
+            scores=scores,
+            results=CocoResults.from_entries(DETECTIONS),
+            losses={"loss": 1.25},
+            split=split,
+            seconds=2.0,
+            num_images=2,
         )
 
     engine = ModuleType("detector.engine.evaluate")

@@ -15,7 +15,9 @@ from pycocotools.cocoeval import COCOeval
 from detector.config import DataConfig, HoldoutConfig, SplitConfig
 from detector.data.opening import OpenSplit, open_train_and_val, open_val
 from detector.errors import UserError
-from detector.evaluation.coco import METRICS, ground_truth_of, load_ground_truth, score
+from detector.evaluation.coco import METRICS, score
+from detector.evaluation.ground_truth import ground_truth_of, load_ground_truth
+from detector.evaluation.results import CocoResults
 from detector.structures import Categories
 from tests.data.contents import random_coco
 from tests.data.formats.files import voc_object, voc_xml, write, write_image
@@ -248,6 +250,6 @@ def test_a_held_out_part_is_scored_as_pycocotools_scores_a_file_of_it(tmp_path: 
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
-    metrics = score(ground_truth_of(val), results).metrics
+    metrics = score(ground_truth_of(val), CocoResults.from_entries(results)).metrics
     assert metrics == dict(zip(METRICS, evaluator.stats.tolist(), strict=True))
     assert 0.05 < metrics["AP"] < 0.95

@@ -101,7 +101,7 @@ def test_a_softmax_run_resumes_is_evaluated_and_predicts(tmp_path: Path) -> None
     assert set(result.scores.metrics) == METRICS
     assert result.scores.metrics["AP"] == row["AP"] >= 0
     assert result.losses["loss"] == pytest.approx(row["loss"], rel=1e-5)
-    assert {found["category_id"] for found in result.results} == {7, 30}
+    assert set(result.results.category_ids.tolist()) == {7, 30}
     detector = load_detector(checkpoint)
     (detections,) = detector.detect([np.full((60, 80, 3), 128, np.uint8)])
     assert set(detections.labels.tolist()) == {0, 1}

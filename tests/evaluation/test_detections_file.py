@@ -9,9 +9,10 @@ import pytest
 from pycocotools.coco import COCO
 
 from detector.errors import UserError
-from detector.evaluation.coco import load_ground_truth
 from detector.evaluation.detections_file import read_detections, write_detections
+from detector.evaluation.ground_truth import load_ground_truth
 from detector.evaluation.json_files import check_writable, write_atomically
+from detector.evaluation.results import CocoResults
 
 GOOD = {"image_id": 5, "category_id": 0, "bbox": [1.5, 2, 3, 4], "score": 0.25}
 
@@ -31,15 +32,15 @@ def ground_truth(annotations: Path) -> COCO:
 def read(text: str, ground_truth: COCO, annotations: Path) -> list[dict[str, Any]]:
     path = annotations.with_name("detections.json")
     path.write_text(text)
-    return read_detections(path, ground_truth, annotations)
+    return list(read_detections(path, ground_truth, annotations).entries())
 
 
 def test_what_is_written_is_read_back_exactly(ground_truth: COCO, annotations: Path) -> None:
     results = [GOOD | {"bbox": [0.1, 1 / 3, 2e-7, 1e9], "score": value} for value in (0.1 + 0.2, 0.0, 1.0)]
     path = annotations.with_name("out.json")
     for expected in (results, []):
-        write_detections(path, [result | {"area": 1} for result in expected])
-        assert read_detections(path, ground_truth, annotations) == expected
+        write_detections(path, CocoResults.from_entries(expected))
+        assert list(read_detections(path, ground_truth, annotations).entries()) == expected
         assert json.loads(path.read_text()) == expected
     assert sorted(file.name for file in path.parent.iterdir()) == ["out.json", "val.json"]
 
@@ -62,6 +63,7 @@ def test_other_keys_are_dropped_and_whole_floats_are_ids(ground_truth: COCO, ann
         (GOOD | {"score": True}, "entry 1: score: expected a finite number, found True"),
         (GOOD | {"image_id": "5"}, "entry 1: image_id: expected an integer, found '5'"),
         (GOOD | {"category_id": 0.5}, "entry 1: category_id: expected an integer, found 0.5"),
+        (GOOD | {"image_id": 2**63}, "entry 1: image_id: expected an integer, found 9223372036854775808"),
         (GOOD | {"image_id": 6}, r"entry 1: image_id 6 is not among the images of .*val\.json"),
         (GOOD | {"category_id": 1}, r"entry 1: category_id 1 is not among the categories of .*val\.json"),
     ],
@@ -93,10 +95,10 @@ def test_a_file_that_is_no_results_file_is_refused(
 
 def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "out.json"
-    write_detections(path, [GOOD])
+    write_detections(path, CocoResults.from_entries([GOOD]))
     before = path.read_text()
     with pytest.raises(ValueError, match="not JSON compliant"):
-        write_detections(path, [GOOD, GOOD | {"score": float("nan")}])
+        write_detections(path, CocoResults.from_entries([GOOD, GOOD | {"score": float("nan")}]))
     assert path.read_text() == before
     assert list(tmp_path.iterdir()) == [path]
 
