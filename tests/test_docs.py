@@ -137,6 +137,11 @@ def test_every_command_is_one_that_the_program_takes() -> None:
     for words in found:
         if words[0] in {"tensorboard", "pip"}:
             continue
+        if words[0] in {"torchrun", "sbatch"}:  # the launcher's own options are not ours
+            script = next(idx for idx, word in enumerate(words) if word.endswith((".py", ".sbatch")))
+            assert (ROOT / words[script]).is_file(), words
+            check_command("train", words[script + 1 :])
+            continue
         if words[0] == "python":
             assert (ROOT / words[1]).is_file(), words
             name, arguments = Path(words[1]).stem, words[2:]
@@ -193,7 +198,7 @@ def _flatten(section: dict[str, Any], prefix: str = "") -> Iterator[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_override_loads(page: Path) -> None:
     found = override_lines(page)
-    assert len(found) > 8
+    assert len(found) > 3
     for overrides in found:
         for name in ("retina_coco", "retina_demo"):
             changed = flatten_config(load_config(name, overrides))
