@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "convert-dataset": "write a dataset in another format",
     "check-dataset": "find what is wrong with a dataset, by file and id, before it is learnt",
     "fit-anchors": "show how well the anchors fit the boxes, and suggest better ones",
+    "benchmark": "measure how fast a configuration trains on this machine, and how many images fit",
     "show-batch": "write training batches as training sees them, as pictures",
     "loss-lab": "see what the focal loss does: curves, numbers, figures, an ablation",
 }

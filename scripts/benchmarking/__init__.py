@@ -36,7 +36,6 @@ key is reported without one. A figure that cannot be measured here is reported t
 ``target`` and ``is_met`` where there is no target on this kind of device. ``details`` is the script's own.
 """
 
-from benchmarking.ceilings import Ceilings, measure_ceilings
 from benchmarking.counting import count_flops
 from benchmarking.figures import Figure, print_figures, read_figures, write_figures
 from benchmarking.hardware import Hardware, describe_hardware, usable_precisions
@@ -46,6 +45,7 @@ from benchmarking.options import make_parser, timing_options
 from benchmarking.table import print_table, table_row
 from benchmarking.targets import TARGETS, Bound, Target
 from benchmarking.timing import Clock, Spread, Timing, time_in_turn
+from detector.engine.benchmark.ceilings import Ceilings, measure_ceilings
 
 __all__ = [
     "TARGETS",

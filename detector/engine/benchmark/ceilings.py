@@ -1,23 +1,28 @@
 """What the machine can do at best, measured: figures are shares of it, not of a data sheet."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 from torch.nn import functional
 
-from benchmarking.timing import time_in_turn
 from detector.engine.device import ResolvedPrecision, memory_format_for_training
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-COPY_BYTES = {"cpu": 256 * 2**20, "cuda": 2 * 2**30}
-"""Bytes of the source: eight times the last cache of the largest machines this ran on."""
+COPY_BYTES: Final = {"cpu": 256 * 2**20, "cuda": 2 * 2**30}
+"""Bytes of the source: several times the largest caches."""
 
-MATMUL_SIZE = {"cpu": 1536, "cuda": 8192}
-CONVOLUTION_SHAPE = {"cpu": (1, 256, 64, 64), "cuda": (16, 256, 100, 168)}
-"""Input [N, C, H, W] of a 3 x 3 convolution from 256 to 256 channels: the heads', more than half of a RetinaNet's work.
+MATMUL_SIZE: Final = {"cpu": 1536, "cuda": 8192}
+"""Rows and columns: large enough that what surrounds the product takes no time, and a fraction of a second."""
+
+CONVOLUTION_SHAPE: Final = {"cpu": (1, 256, 64, 64), "cuda": (16, 256, 100, 168)}
+"""Input [N, C, H, W] of a 3 x 3 convolution from C to C channels: the heads', more than half of a RetinaNet's work.
 On a GPU that of the finest level of 16 x 3 x 800 x 1344."""
+
+_WARM_UP: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +51,26 @@ class Ceilings:
 def measure_ceilings(
     device: torch.device, precisions: Sequence[ResolvedPrecision] = ("fp32",), repeats: int = 7
 ) -> Ceilings:
-    """Measure the ceilings; a few seconds.
+    """Measure the ceilings; seconds.
 
     Args:
         device: what is measured.
-        precisions: only those that :func:`benchmarking.usable_precisions` lets through: bf16 convolutions of a CPU
-            that emulates it take minutes.
+        precisions: those that the hardware computes in itself: bf16 convolutions of a CPU that emulates it take
+            minutes.
         repeats: the fastest of so many counts.
     """
-    copy = _copy_rate(device, repeats)
-    matmul, convolution = {}, {}
-    for name in precisions:
-        matmul[name] = _matmul_rate(DTYPES[name], device, repeats)
-        convolution[name] = _convolution_rate(DTYPES[name], device, repeats)
-    return Ceilings(copy, matmul, convolution)
+    return Ceilings(
+        copy=_copy_rate(device, repeats),
+        matmul={name: _matmul_rate(_DTYPES[name], device, repeats) for name in precisions},
+        convolution={name: _convolution_rate(_DTYPES[name], device, repeats) for name in precisions},
+    )
 
 
 def _copy_rate(device: torch.device, repeats: int) -> float:
-    source = torch.ones(COPY_BYTES[device.type] // 4, device=device)
+    num_bytes = COPY_BYTES[device.type]
+    source = torch.ones(num_bytes // 4, device=device)
     target = torch.empty_like(source)
-    return 2 * COPY_BYTES[device.type] / _fastest(lambda: target.copy_(source), device, repeats)
+    return 2 * num_bytes / _fastest(lambda: target.copy_(source), device, repeats)
 
 
 def _matmul_rate(dtype: torch.dtype, device: torch.device, repeats: int) -> float:
@@ -87,5 +92,18 @@ def _convolution_rate(dtype: torch.dtype, device: torch.device, repeats: int) ->
 
 
 def _fastest(function: Callable[[], object], device: torch.device, repeats: int) -> float:
-    timing = time_in_turn({"it": function}, device=device, warmup=3, repeats=repeats)["it"]
-    return timing.seconds().minimum
+    """Return the seconds of the fastest of ``repeats`` calls."""
+    seconds = []
+    for _ in range(_WARM_UP + repeats):
+        synchronize(device)
+        start = time.perf_counter()
+        function()
+        synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[_WARM_UP:])
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

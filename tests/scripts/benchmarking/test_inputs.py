@@ -1,32 +1,11 @@
-"""benchmarking/{ceilings,inputs}.py: rates from known times, and inputs that are what they say."""
+"""benchmarking/inputs.py: inputs that are what they say."""
 
-import pytest
 import torch
-from benchmarking import Timing, calm_frozen_norms, ceilings, measure_ceilings, random_batch, random_boxes
+from benchmarking import calm_frozen_norms, random_batch, random_boxes
 from torch.testing import assert_close
 from torchvision.ops import FrozenBatchNorm2d
 
 from detector.models.norm import FrozenBatchNorm2d as OurFrozenBatchNorm2d
-
-CPU = torch.device("cpu")
-
-
-def test_ceilings_count_bytes_and_operations_by_the_formula(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ceilings, "COPY_BYTES", {"cpu": 4000})
-    monkeypatch.setattr(ceilings, "MATMUL_SIZE", {"cpu": 10})
-    monkeypatch.setattr(ceilings, "CONVOLUTION_SHAPE", {"cpu": (2, 4, 6, 5)})
-
-    def half_a_second_at_best(functions: dict[str, object], **_: object) -> dict[str, Timing]:
-        for function in functions.values():
-            function()  # type: ignore[operator]
-        return {name: Timing((0.9, 0.5, 0.7), (1, 1, 1), 1) for name in functions}
-
-    monkeypatch.setattr(ceilings, "time_in_turn", half_a_second_at_best)
-    found = measure_ceilings(CPU)
-    assert found.copy == 2 * 4000 / 0.5
-    assert found.matmul == {"fp32": 2 * 10**3 / 0.5}
-    assert found.convolution == {"fp32": 2 * (2 * 6 * 5) * (4 * 4 * 9) / 0.5}
-    assert "fp32 convolution 0 GFLOP/s" in str(found)
 
 
 def test_random_boxes_lie_in_the_image_and_depend_on_the_seed_alone() -> None:

@@ -1,0 +1,114 @@
+"""Timed stretches of the train loop: all of it, the steps alone, the loader alone."""
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from detector.engine.benchmark.ceilings import synchronize
+from detector.engine.clock import StepClock
+from detector.engine.run import Run
+from detector.structures import Batch
+
+MAX_SECONDS: Final = 60.0
+"""No step of a stretch is begun after so long: figures of a few slow steps are as good as those of many fast ones."""
+
+_KEPT_STEPS: Final = 4
+"""Steps whose batches are kept, to be made again with the data already there."""
+
+_WARM_UP_STEPS: Final = 2
+_WARM_UP_SECONDS: Final = 20.0
+
+Step = tuple[Batch, ...]
+"""The micro-batches of one step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Steps that were timed together.
+
+    Attributes:
+        num_steps: made.
+        seconds: of all of them, wall time.
+        waited: seconds of it that were a wait for data.
+    """
+
+    num_steps: int
+    seconds: float
+    waited: float = 0.0
+
+    @property
+    def step_seconds(self) -> float:
+        """Seconds of a step."""
+        return self.seconds / self.num_steps
+
+
+def first_steps(run: Run, batches: Iterator[Batch]) -> float:
+    """Make the steps that do not count, and return the seconds of the very first, its data not counted."""
+    seconds: list[float] = []
+    while len(seconds) <= _WARM_UP_STEPS and sum(seconds) < _WARM_UP_SECONDS:
+        step = _next_step(run, batches)
+        synchronize(run.device)
+        start = time.perf_counter()
+        _make_step(run, step)
+        synchronize(run.device)
+        seconds.append(time.perf_counter() - start)
+    return seconds[0]
+
+
+def whole_steps(run: Run, batches: Iterator[Batch], num_steps: int) -> tuple[Stretch, list[Step]]:
+    """Do what the train loop does between two log rows; return its time, and the last steps' batches."""
+    kept: list[Step] = []
+    synchronize(run.device)
+    clock, start, done = StepClock(), time.perf_counter(), 0
+    while done < num_steps and (done == 0 or time.perf_counter() - start < MAX_SECONDS):
+        with clock.waiting():
+            step = _next_step(run, batches)
+        _make_step(run, step)
+        clock.count_step()
+        kept = [*kept[-_KEPT_STEPS + 1 :], step]
+        done += 1
+    synchronize(run.device)
+    waited, seconds = clock.means()
+    return Stretch(done, seconds * done, waited * done), kept
+
+
+def ready_steps(run: Run, steps: Sequence[Step], num_steps: int) -> Stretch:
+    """Make steps of batches that are on the device already, over and over."""
+    there = [tuple(batch.to(run.device) for batch in step) for step in steps]
+
+    def make(number: int) -> None:
+        run.stepper(there[number % len(there)])
+
+    make(0)
+    synchronize(run.device)
+    start, done = time.perf_counter(), 0
+    while done < num_steps and (done == 0 or time.perf_counter() - start < MAX_SECONDS):
+        make(done)
+        done += 1
+    synchronize(run.device)
+    return Stretch(done, time.perf_counter() - start)
+
+
+def loader_alone(run: Run, batches: Iterator[Batch], num_steps: int) -> Stretch:
+    """Read the batches of steps as fast as they come, without making any."""
+    # What the workers made while nobody read would look like speed: it is read first.
+    read_ahead = 2 * run.config.data.num_workers + 1
+    for _ in itertools.islice(batches, read_ahead):
+        pass
+    start, done = time.perf_counter(), 0
+    while done < num_steps and (done == 0 or time.perf_counter() - start < MAX_SECONDS):
+        _next_step(run, batches)
+        done += 1
+    seconds = time.perf_counter() - start
+    return Stretch(done, seconds, seconds)
+
+
+def _next_step(run: Run, batches: Iterator[Batch]) -> Step:
+    return tuple(itertools.islice(batches, run.num_forwards))
+
+
+def _make_step(run: Run, step: Step) -> None:
+    run.stepper([batch.to(run.device) for batch in step])
+    run.state.step += 1
