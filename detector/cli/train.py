@@ -26,6 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init-from", type=Path, metavar="CHECKPOINT", help="start a new run from the weights of another run"
     )
+    parser.add_argument(
+        "--allow-changes",
+        action="store_true",
+        help="with --resume: continue also where values or data differ from those that the run had",
+    )
     parser.add_argument("--overwrite", action="store_true", help="remove the run that is in output_dir")
     parser.add_argument(
         "--print-config", action="store_true", help="print the configuration with the origin of each value, and exit"
@@ -54,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         init_from=args.init_from,
         overwrite=args.overwrite,
+        allow_changes=args.allow_changes,
     )
     return 0
 

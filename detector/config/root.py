@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from detector.config.base import Cadence, Fraction, NonNegativeInt, PositiveInt, Section
+from detector.config.base import Cadence, Fraction, NonEmptyStr, NonNegativeInt, PositiveInt, Section
 from detector.config.data import DataConfig
+from detector.config.duration import parse_duration
 from detector.config.model import AssignConfig, ModelConfig
 from detector.config.training import EmaConfig, LossConfig, OptimizerConfig, ScheduleConfig
 
@@ -61,6 +62,9 @@ class Config(Section):
     """Steps between log rows. The last step is always logged."""
     deterministic: bool = False
     """Use only algorithms that give the same bits on every run."""
+    time_limit: PositiveInt | NonEmptyStr | None = None
+    """Time after which the run saves and stops with exit code 75, as after a signal: seconds, or such as `11h30m`,
+    counted from the start of the process's work. Leave a step and the writing of a checkpoint to spare. null = none."""
     data: DataConfig
     """Files, sizes, batches, augmentation."""
     model: ModelConfig = ModelConfig()
@@ -79,6 +83,13 @@ class Config(Section):
     """Evaluation."""
     checkpoint: CheckpointConfig = CheckpointConfig()
     """Saving."""
+
+    @field_validator("time_limit", mode="after")
+    @classmethod
+    def _check_time_limit(cls, value: int | str | None) -> int | str | None:
+        if isinstance(value, str):
+            parse_duration(value)
+        return value
 
     @model_validator(mode="after")
     def _check_across_sections(self) -> Self:
@@ -102,3 +113,8 @@ class Config(Section):
     def eval_short_side(self) -> int:
         """Shorter image side in evaluation."""
         return self.eval.short_side or max(self.data.short_side)
+
+    @property
+    def time_limit_seconds(self) -> float | None:
+        """`time_limit` in seconds."""
+        return parse_duration(self.time_limit) if isinstance(self.time_limit, str) else self.time_limit

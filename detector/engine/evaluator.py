@@ -33,6 +33,10 @@ from detector.telemetry.loss_profiler import LossProfiler, build_loss_profiler, 
 Advance = Callable[[int], None]
 
 
+class EvaluationStopped(Exception):  # noqa: N818 (it is no error)
+    """An evaluation was given up on request, in all processes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """What evaluating a network on a dataset gives.
@@ -115,6 +119,7 @@ class Evaluator:
         picture_ids: Iterable[int] = (),
         with_profile: bool = False,
         advance: Advance | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> Evaluation | None:
         """Evaluate a model, in evaluation mode and back.
 
@@ -123,9 +128,13 @@ class Evaluator:
             picture_ids: images whose detections are wanted.
             with_profile: whether the loss profile is wanted; the same in all processes.
             advance: told the number of images after each batch.
+            should_stop: asked before each batch whether to give up.
 
         Returns:
             The result on the main process, None on the others.
+
+        Raises:
+            EvaluationStopped: a process was to give up.
         """
         start = time.perf_counter()
         losses = ValidationLosses(
@@ -135,9 +144,11 @@ class Evaluator:
         was_training = model.training
         model.eval()
         try:
-            results, pictures, num_images = self._run(model, losses, profiler, set(picture_ids), advance)
+            results, pictures, num_images = self._run(model, losses, profiler, set(picture_ids), advance, should_stop)
         finally:
             model.train(was_training)
+        if self.processes.any(should_stop()):
+            raise EvaluationStopped
         sums = self.processes.sum(losses.sums.to(self.device))
         profile = None if profiler is None else profiler.finish(self.processes.sum(profiler.sums.to(self.device)))
         parts = self.processes.gather((results, pictures, num_images))
@@ -163,11 +174,14 @@ class Evaluator:
         profiler: LossProfiler | None,
         picture_ids: set[int],
         advance: Advance | None,
+        should_stop: Callable[[], bool],
     ) -> tuple[CocoResults, dict[int, Detections], int]:
         results: list[CocoResults] = []
         pictures: dict[int, Detections] = {}
         num_images = 0
         for host_batch in self.loader:
+            if should_stop():
+                break
             batch = host_batch.to(self.device)
             outputs = forward(model, batch.images, batch.sizes, self.precision)
             anchors, targets = self.matcher(batch)

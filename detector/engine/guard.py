@@ -115,6 +115,14 @@ class NonfiniteGuard:
             )
         return message
 
+    def state_dict(self) -> dict[str, int]:
+        """Return what a checkpoint keeps; the verdict that is pending is not in it, so read it before."""
+        return {"num_skipped": self.num_skipped, "in_a_row": self._in_a_row}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Take over the state of a checkpoint."""
+        self.num_skipped, self._in_a_row = state["num_skipped"], state["in_a_row"]
+
 
 class BatchNormSnapshot:
     """Batch-norm statistics before a step, to be put back if the step is skipped: the forward pass moves them.

@@ -41,10 +41,13 @@ class Processes:
         return tensor
 
     def any(self, flag: bool) -> bool:
-        """Return whether ``flag`` is set in any process."""
+        """Return whether ``flag`` is set in any process; without touching a GPU."""
         if self.num_processes == 1:
             return flag
-        return any(self.gather_all(flag))
+        # On the CPU, and therefore by gloo, also where NCCL serves the GPUs: cheap enough for every step.
+        number = torch.tensor(int(flag))
+        dist.all_reduce(number, op=dist.ReduceOp.MAX)
+        return bool(number)
 
     def gather_all(self, value: Any) -> list[Any]:
         """Return every process's ``value`` in the order of ranks, in every process."""

@@ -4,32 +4,57 @@ from pathlib import Path
 from typing import Any
 
 from detector.config import Config
-from detector.config_io import flatten_config, load_config_text
+from detector.config_io import load_config_text
 from detector.engine.checkpoint import find_newest_checkpoint, load_checkpoint
+from detector.engine.processes import Processes
 from detector.engine.recipe import resolve_recipe
 from detector.engine.run_folder import CHECKPOINTS
 from detector.errors import UserError
-
-_MAY_CHANGE = ("output_dir ", "log_every ", "device ", "data.num_workers ", "eval.", "checkpoint.")
-"""Keys that change no number of the training."""
+from detector.telemetry import METRICS_FILE
 
 
-def find_resume(output_dir: Path, resume: str | None) -> tuple[tuple[str, dict[str, Any]] | None, list[str]]:
+def agree_on_checkpoint(
+    processes: Processes, output_dir: Path, resume: str | None, init_from: Path | None
+) -> tuple[tuple[str, dict[str, Any]] | None, list[str]]:
+    """Return what :func:`find_resume` finds on the main process, in every process.
+
+    Raises:
+        UserError: see :func:`find_resume`; or another process cannot read the main one's checkpoint: they need a file
+            system in common.
+    """
+    found, notes = find_resume(output_dir, resume, init_from) if processes.is_main else (None, [])
+    path = processes.broadcast(None if found is None else found[0])
+    if path is not None and found is None:
+        found = path, load_checkpoint(Path(path))
+    return found, notes
+
+
+def find_resume(
+    output_dir: Path, resume: str | None, init_from: Path | None = None
+) -> tuple[tuple[str, dict[str, Any]] | None, list[str]]:
     """Return the checkpoint to continue from, if any.
 
     Args:
         output_dir: run folder.
         resume: None, "auto" (newest intact checkpoint of the run folder) or a checkpoint file.
+        init_from: checkpoint that a new run begins with; where a run is continued it has done so already.
 
     Returns:
         Name and content of the checkpoint, and notes: what is damaged, where it continues.
 
     Raises:
-        UserError: if the file is not readable, or no checkpoint of the run folder is intact.
+        UserError: if the file is not readable, is no checkpoint of the run in the run folder, or none there is intact.
     """
     if resume is None:
         return None, []
     if resume != "auto":
+        if init_from is not None:
+            raise UserError(
+                "--resume CHECKPOINT continues a run with all of its state, --init-from starts a new one from weights "
+                "alone: give one of them (a bare --resume may stand beside --init-from: it starts the run that is not "
+                "there yet)"
+            )
+        _check_own(Path(resume), output_dir)
         content = load_checkpoint(Path(resume))
         return (resume, content), [f"resumed from {resume}"]
     found, problems = find_newest_checkpoint(output_dir / CHECKPOINTS)
@@ -42,13 +67,30 @@ def find_resume(output_dir: Path, resume: str | None) -> tuple[tuple[str, dict[s
     notes = [f"{problem}; the one before is used" for problem in problems]
     path, content = found
     notes.append(f"resumed from {path}")
+    if init_from is not None:
+        notes.append(f"--init-from {init_from} is not read again: the run has begun from it")
     return (str(path), content), notes
+
+
+def _check_own(checkpoint: Path, output_dir: Path) -> None:
+    """See that the run in the run folder, if there is one, is the one that the checkpoint is of.
+
+    Its rows and checkpoints after the checkpoint's step are about to be removed.
+    """
+    folder = output_dir / CHECKPOINTS
+    is_used = (output_dir / METRICS_FILE).exists() or folder.exists()
+    if is_used and checkpoint.resolve().parent != folder.resolve():
+        raise UserError(
+            f"--resume {checkpoint}: not in {folder}, and {output_dir} holds a run already, whose later rows and "
+            "checkpoints would be given up. Copy the checkpoint to that folder if it is of that run, or choose another "
+            "output_dir=FOLDER"
+        )
 
 
 def settle_recipe(
     config: Config, num_images: int, checkpoint: tuple[str, dict[str, Any]] | None, *, is_initialised: bool
 ) -> tuple[Config, list[str]]:
-    """Return the configuration with numbers in place of ``auto``, and notes: the reasons, or what changed since.
+    """Return the configuration with numbers in place of ``auto``, and notes: the reasons.
 
     Args:
         config: of the run.
@@ -57,14 +99,13 @@ def settle_recipe(
         is_initialised: whether a new run begins with the weights of another one.
     """
     if checkpoint is not None:
-        config = keep_resolved(config, checkpoint)
-        return config, describe_changes(config, checkpoint)
+        return keep_resolved(config, checkpoint), []
     return resolve_recipe(config, num_images, is_pretrained=is_initialised or config.model.backbone.pretrained)
 
 
 def keep_resolved(config: Config, checkpoint: tuple[str, dict[str, Any]]) -> Config:
     """Put what a run had in place of ``auto`` at its start there again."""
-    saved = _saved_config(checkpoint)
+    saved = saved_config(checkpoint)
     optimizer = {"lr": saved.optimizer.lr} if config.optimizer.lr == "auto" else {}
     names = ("max_steps", "warmup_steps")
     schedule = {name: getattr(saved.schedule, name) for name in names if getattr(config.schedule, name) == "auto"}
@@ -82,14 +123,7 @@ def keep_resolved(config: Config, checkpoint: tuple[str, dict[str, Any]]) -> Con
     )
 
 
-def describe_changes(config: Config, checkpoint: tuple[str, dict[str, Any]]) -> list[str]:
-    """Return a note if a run continues with other values than it began with."""
-    before, after = flatten_config(_saved_config(checkpoint)), flatten_config(config)
-    changed = [f"{key} {before[key]} -> {after[key]}" for key in after if before.get(key) != after[key]]
-    changed = [change for change in changed if not change.startswith(_MAY_CHANGE)]
-    return [f"the run continues with other values than it began with: {', '.join(changed)}"] if changed else []
-
-
-def _saved_config(checkpoint: tuple[str, dict[str, Any]]) -> Config:
+def saved_config(checkpoint: tuple[str, dict[str, Any]]) -> Config:
+    """Return the configuration that a checkpoint holds."""
     source, content = checkpoint
     return load_config_text(content["config"], source)

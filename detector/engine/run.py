@@ -1,6 +1,5 @@
 """From a configuration to everything that the train loop needs."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,30 +8,24 @@ from typing import Any
 import torch
 
 from detector.config import Config
-from detector.criterion import LossNormalizer, build_criterion
 from detector.data.dataset import DetectionDataset
-from detector.data.loader import BatchLoader, build_train_loader
-from detector.data.samplers import split_batch
-from detector.data.transforms import Transforms, build_transforms
-from detector.engine.device import ResolvedPrecision, place_for_training, resolve_device, resolve_precision
-from detector.engine.ema import WeightAverage
+from detector.data.loader import BatchLoader
+from detector.data.transforms import build_transforms
+from detector.engine.config_changes import check_changes
+from detector.engine.device import resolve_device, resolve_precision
 from detector.engine.evaluator import Evaluator, build_evaluator
-from detector.engine.fit_memory import settle_images_per_forward
-from detector.engine.matcher import build_matcher
-from detector.engine.nonfinite import NonfiniteReporter
-from detector.engine.optimizer import build_optimizer
 from detector.engine.processes import Processes, join_processes, processes_from_environment
+from detector.engine.provenance import check_provenance, describe_provenance
 from detector.engine.report import backbone_warning, effect_notes, format_report
-from detector.engine.resume import find_resume, settle_recipe
+from detector.engine.reproducible import make_reproducible
+from detector.engine.resume import agree_on_checkpoint, settle_recipe
 from detector.engine.run_data import RunData, open_run_data
 from detector.engine.run_folder import check_run_folder
+from detector.engine.run_parts import build_loader, build_state, build_stepper, fit_memory
 from detector.engine.run_records import open_diagnosis, open_recorder
 from detector.engine.schedule import Schedule, build_schedule
 from detector.engine.state import TrainState
 from detector.engine.step import Stepper
-from detector.engine.transfer import initialise_model
-from detector.models import build_model
-from detector.structures import Categories
 from detector.telemetry import Diagnosis, RunRecorder
 
 Origins = Mapping[tuple[str | int, ...], str]
@@ -51,9 +44,8 @@ class Run:
         loader: micro-batches of this process, without end.
         num_forwards: micro-batches per step.
         evaluator: on the validation set.
-        train_dataset: images to learn from.
-        val_dataset: images to be scored on.
-        images_per_epoch: images that one epoch deals; more than there are where some are repeated.
+        data: to learn from and to be scored on.
+        provenance: what the checkpoints keep of data, processes and hardware.
         recorder: where rows and notes go.
         diagnosis: what the rows say is wrong.
         device: where it runs.
@@ -68,13 +60,27 @@ class Run:
     loader: BatchLoader
     num_forwards: int
     evaluator: Evaluator
-    train_dataset: DetectionDataset
-    val_dataset: DetectionDataset
-    images_per_epoch: int
+    data: RunData
+    provenance: Mapping[str, Any]
     recorder: RunRecorder
     diagnosis: Diagnosis
     device: torch.device
     processes: Processes
+
+    @property
+    def train_dataset(self) -> DetectionDataset:
+        """Images to learn from."""
+        return self.data.train
+
+    @property
+    def val_dataset(self) -> DetectionDataset:
+        """Images to be scored on."""
+        return self.data.val
+
+    @property
+    def images_per_epoch(self) -> int:
+        """Images that one epoch deals; more than there are where some are repeated."""
+        return self.data.images_per_epoch
 
     @property
     def steps_per_epoch(self) -> float:
@@ -93,6 +99,7 @@ def build_run(
     resume: str | None = None,
     init_from: Path | None = None,
     overwrite: bool = False,
+    allow_changes: bool = False,
 ) -> Run:
     """Build a run: check what the user gave, in the order of cost, then make everything.
 
@@ -102,6 +109,7 @@ def build_run(
         resume: None, "auto" (newest checkpoint of the run folder) or a checkpoint file.
         init_from: checkpoint to take weights from, for a new run.
         overwrite: remove the run that is in the run folder.
+        allow_changes: continue also with values that the steps done have not had.
 
     Raises:
         UserError: if anything that the user gave is wrong.
@@ -122,151 +130,49 @@ def build_run(
         config, data.val, data.ground_truth, categories, precision=precision, device=device, processes=processes
     )
 
-    _seed_everything(config)
+    make_reproducible(config.seed, deterministic=config.deterministic)
     join_processes(processes, device)
-    checkpoint, resume_notes = find_resume(output_dir, resume)
+    provenance = describe_provenance(data, processes, device)
+    checkpoint, notes = agree_on_checkpoint(processes, output_dir, resume, init_from)
     config, recipe_notes = settle_recipe(
         config, data.images_per_epoch, checkpoint, is_initialised=init_from is not None
     )
+    if checkpoint is not None:
+        notes += check_changes(config, checkpoint, data.images_per_epoch, allow_changes=allow_changes)
+        notes += check_provenance(provenance, checkpoint, allow_changes=allow_changes)
     schedule, schedule_notes = build_schedule(config.schedule, data.images_per_epoch, config.data.batch_size)
-    state, init_notes = _build_state(config, categories, device, precision, checkpoint, init_from)
-    config, memory_notes = _fit_memory(config, data, state, precision, device, processes, checkpoint)
-    loader, num_forwards = _build_loader(config, data, transforms, state.step, processes, device)
-    stepper = _build_stepper(config, data.train, state, precision, processes)
+    state, init_notes = build_state(config, categories, device, precision, checkpoint, init_from)
+    config, memory_notes = fit_memory(config, data, state, precision, device, processes, checkpoint)
+    loader, num_forwards = build_loader(config, data, transforms, state.step, processes, device)
     run = Run(
         config=config,
         output_dir=output_dir,
         state=state,
         schedule=schedule,
-        stepper=stepper,
+        stepper=build_stepper(config, data.train, state, precision, processes, checkpoint),
         loader=loader,
         num_forwards=num_forwards,
         evaluator=evaluator,
-        train_dataset=data.train,
-        val_dataset=data.val,
-        images_per_epoch=data.images_per_epoch,
+        data=data,
+        provenance=provenance,
         # Nothing is written or removed before this line: after an error above, the mended command works as it is.
         recorder=open_recorder(config, state, schedule, processes, categories.names, overwrite=overwrite),
         diagnosis=open_diagnosis(config, state, schedule, processes, categories.names),
         device=device,
         processes=processes,
     )
-    _report(
-        run, data.warnings, [*data.notes, *resume_notes, *recipe_notes, *schedule_notes, *init_notes, *memory_notes]
-    )
+    _report(run, [*data.notes, *notes, *recipe_notes, *schedule_notes, *init_notes, *memory_notes])
     return run
 
 
-def _report(run: Run, warnings: Sequence[str], notes: Sequence[str]) -> None:
+def _report(run: Run, notes: Sequence[str]) -> None:
     """Print the start-up report."""
-    run.recorder.note(
-        format_report(
-            run.config,
-            run.state,
-            run.schedule,
-            run.train_dataset,
-            run.val_dataset,
-            run.processes,
-            run.images_per_epoch,
-        )
+    data = run.data
+    report = format_report(
+        run.config, run.state, run.schedule, data.train, data.val, run.processes, data.images_per_epoch
     )
-    for note in [*notes, *effect_notes(run.config)]:
+    for note in [report, *notes, *effect_notes(run.config)]:
         run.recorder.note(note)
     own = backbone_warning(run.config)
-    for warning in [*warnings, *([own] if own else [])]:
+    for warning in [*data.warnings, *([own] if own else [])]:
         run.recorder.warn(warning)
-
-
-def _seed_everything(config: Config) -> None:
-    torch.manual_seed(config.seed)
-    if config.deterministic:
-        # cuBLAS reads it when it is first used; torch refuses its nondeterministic workspaces otherwise.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-
-
-def _build_state(
-    config: Config,
-    categories: Categories,
-    device: torch.device,
-    precision: ResolvedPrecision,
-    checkpoint: tuple[str, dict[str, Any]] | None,
-    init_from: Path | None,
-) -> tuple[TrainState, list[str]]:
-    starts_fresh = checkpoint is None and init_from is None
-    model = build_model(config.model, len(categories), load_weights=starts_fresh)
-    notes = []
-    if checkpoint is None and init_from is not None:
-        notes.append(initialise_model(model, config.model, categories, init_from))
-    model = place_for_training(model, device)
-    state = TrainState(
-        model=model,
-        optimizer=build_optimizer(config.optimizer, model),
-        normalizer=LossNormalizer(config.loss.normalizer),
-        ema=None if config.ema.decay is None else WeightAverage(model, config.ema.decay),
-        scaler=torch.amp.GradScaler(device.type) if precision == "fp16" else None,
-        is_initialised=init_from is not None,
-    )
-    if checkpoint is not None:
-        state.load_checkpoint(checkpoint[1], checkpoint[0], categories)
-    return state, notes
-
-
-def _fit_memory(
-    config: Config,
-    data: RunData,
-    state: TrainState,
-    precision: ResolvedPrecision,
-    device: torch.device,
-    processes: Processes,
-    checkpoint: tuple[str, dict[str, Any]] | None,
-) -> tuple[Config, list[str]]:
-    if checkpoint is not None:
-        return config, []  # it goes on with as many as before
-
-    def make_stepper() -> Stepper:
-        criterion = build_criterion(config.loss, len(data.train.categories))
-        return Stepper(state, build_matcher(config), criterion, precision=precision)
-
-    return settle_images_per_forward(config, data.train.table, state, make_stepper, device, processes)
-
-
-def _build_stepper(
-    config: Config, dataset: DetectionDataset, state: TrainState, precision: ResolvedPrecision, processes: Processes
-) -> Stepper:
-    matcher, criterion = build_matcher(config), build_criterion(config.loss, len(dataset.categories))
-    reporter = NonfiniteReporter(
-        Path(config.output_dir), dataset, state, matcher, criterion, precision=precision, processes=processes
-    )
-    return Stepper(
-        state,
-        matcher,
-        criterion,
-        precision=precision,
-        processes=processes,
-        clip_grad_norm=config.optimizer.clip_grad_norm,
-        reporter=reporter,
-    )
-
-
-def _build_loader(
-    config: Config,
-    data: RunData,
-    transforms: Transforms,
-    start_step: int,
-    processes: Processes,
-    device: torch.device,
-) -> tuple[BatchLoader, int]:
-    loader = build_train_loader(
-        config.data,
-        data.train,
-        transforms,
-        seed=config.seed,
-        repeats=data.repeats,
-        start_step=start_step,
-        rank=processes.rank,
-        num_processes=processes.num_processes,
-        pin_memory=device.type == "cuda",
-    )
-    batch = split_batch(config.data.batch_size, config.data.images_per_forward, processes.num_processes)
-    return loader, batch[1]

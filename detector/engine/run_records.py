@@ -5,7 +5,7 @@ from pathlib import Path
 
 from detector.config import Config
 from detector.config_io import dump_config
-from detector.engine.checkpoint import set_aside_later_checkpoints
+from detector.engine.checkpoint_files import set_aside_later_checkpoints, tidy_checkpoints
 from detector.engine.device import describe_device
 from detector.engine.processes import Processes
 from detector.engine.run_folder import CHECKPOINTS, open_run_folder
@@ -34,6 +34,7 @@ def open_recorder(
             output_dir, overwrite=overwrite, config_yaml=dump_config(config), seed=config.seed, hardware=hardware
         )
         set_aside = set_aside_later_checkpoints(output_dir / CHECKPOINTS, state.step)
+        tidy_checkpoints(output_dir / CHECKPOINTS, state.step, best_step=state.best_step)
     recorder = RunRecorder(
         output_dir,
         max_steps=schedule.max_steps,

@@ -28,6 +28,7 @@ class TrainState:
         best_ap: highest AP so far; None before the first evaluation.
         best_step: where it was.
         is_initialised: whether the run began with the weights of another one.
+        evaluation_due: whether the evaluation after ``step`` has not been made: a request to stop came before its end.
     """
 
     model: RetinaNet
@@ -39,6 +40,7 @@ class TrainState:
     best_ap: float | None = None
     best_step: int = 0
     is_initialised: bool = False
+    evaluation_due: bool = False
 
     @property
     def model_for_evaluation(self) -> nn.Module:
@@ -65,6 +67,7 @@ class TrainState:
             "normalizer": self.normalizer.state_dict(),
             "best": {"ap": self.best_ap, "step": self.best_step},
             "is_initialised": self.is_initialised,
+            "evaluation_due": self.evaluation_due,
             "torch_version": str(torch.__version__),
         }
 
@@ -96,7 +99,8 @@ class TrainState:
         self.normalizer.load_state_dict(content["normalizer"])
         self.step = content["step"]
         self.best_ap, self.best_step = content["best"]["ap"], content["best"]["step"]
-        self.is_initialised = content.get("is_initialised", False)  # older checkpoints lack it
+        self.is_initialised = content.get("is_initialised", False)  # older checkpoints lack it, and the next one
+        self.evaluation_due = content.get("evaluation_due", False)
 
 
 def _load_optimizer(optimizer: Optimizer, saved: dict[str, Any], source: str) -> None:

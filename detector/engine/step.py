@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from detector.criterion import ClassDetail, Criterion, Losses
 from detector.engine.device import ResolvedPrecision
+from detector.engine.distributed import share_network
 from detector.engine.forward import forward
 from detector.engine.guard import BatchNormSnapshot, NonfiniteGuard
 from detector.engine.matcher import Matcher
@@ -22,7 +23,6 @@ from detector.engine.optimizer import masked_step
 from detector.engine.processes import Processes
 from detector.engine.sanity import expected_initial_cls_loss
 from detector.engine.state import TrainState
-from detector.models import RetinaNet
 from detector.models.heads import initial_cls_bias
 from detector.structures import AnchorTargets, Batch
 from detector.telemetry import StepTotals
@@ -75,7 +75,7 @@ class Stepper:
         self.guard = NonfiniteGuard(self.processes, ignore_gradients=state.scaler is not None)
         self._parameters = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
         self._batch_norm = BatchNormSnapshot(state.model)
-        self._network = _wrap(state.model, self.processes)
+        self._network = share_network(state.model, self.processes, precision)
 
     def __call__(self, batches: Sequence[Batch], *, detail: bool = False) -> StepResult:
         """Make one step from the micro-batches of this process, already on the device.
@@ -232,10 +232,3 @@ class _Sums:
     def __add__(self, other: "_Sums") -> "_Sums":
         detail = None if self.detail is None or other.detail is None else self.detail + other.detail
         return _Sums(self.losses + other.losses, self.normalizer + other.normalizer, detail)
-
-
-def _wrap(model: RetinaNet, processes: Processes) -> nn.Module:
-    if processes.num_processes == 1:
-        return model
-    # Buffers are the same everywhere (frozen, group, sync), or brought together before an evaluation (batch).
-    return DistributedDataParallel(model, gradient_as_bucket_view=True, broadcast_buffers=False)

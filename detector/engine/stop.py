@@ -1,26 +1,48 @@
-"""Stopping on request: the step is finished and saved first."""
+"""Stopping on request, by a signal or a time limit: the step is finished and saved first."""
 
+import os
 import signal
+import time
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Final, Self
+
+ECHO_SECONDS: Final = 2.0
+"""Under torchrun a signal again within this time is the same request: a batch system signals every process, and
+torchrun passes its own copy on."""
 
 
 class StopRequest:
-    """Notes SIGTERM, SIGINT and SIGUSR1 while it is entered; a second signal has its usual effect.
+    """Notes SIGTERM, SIGINT and SIGUSR1 while it is entered; a second signal ends the process at once with 128 + n.
 
+    Before :meth:`begin_steps` there is nothing to be finished: the first signal raises KeyboardInterrupt there.
     Handlers can be installed in a process's main thread only; elsewhere entering raises ValueError.
+
+    Args:
+        time_limit: seconds from now on after which to stop; None = no limit.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
-    def __init__(self) -> None:
+    def __init__(self, time_limit: float | None = None) -> None:
         self.signal_name: str | None = None
+        self._deadline = None if time_limit is None else time.monotonic() + time_limit
+        self._noted_at = 0.0
+        self._has_steps = False
         self._previous: dict[signal.Signals, signal._HANDLER] = {}
 
     @property
     def is_set(self) -> bool:
-        """Whether a signal has come."""
-        return self.signal_name is not None
+        """Whether a signal has come or the time is up."""
+        return self.signal_name is not None or self._is_late
+
+    @property
+    def reason(self) -> str:
+        """What asks to stop, in words."""
+        return self.signal_name or ("time_limit" if self._is_late else "another process")
+
+    def begin_steps(self) -> None:
+        """From now on a step is finished and saved."""
+        self._has_steps = True
 
     def __enter__(self) -> Self:
         """Install the handlers."""
@@ -31,13 +53,18 @@ class StopRequest:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Put the handlers back that were there before."""
-        self._restore()
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.signal_name = signal.Signals(number).name
-        self._restore()
-
-    def _restore(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        self._previous = {}
+
+    @property
+    def _is_late(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal_name is None:
+            self.signal_name = signal.Signals(number).name
+            self._noted_at = time.monotonic()
+            if not self._has_steps:
+                raise KeyboardInterrupt
+        elif not ("TORCHELASTIC_RUN_ID" in os.environ and time.monotonic() - self._noted_at < ECHO_SECONDS):
+            os._exit(128 + number)  # checkpoints are whole at every moment

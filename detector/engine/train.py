@@ -2,7 +2,6 @@
 
 import gc
 import itertools
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,14 @@ import numpy as np
 from torch import Tensor
 
 from detector.config import Config
-from detector.config_io import dump_config
-from detector.engine.checkpoint import save_checkpoint
 from detector.engine.clock import StepClock
-from detector.engine.evaluator import Evaluation
+from detector.engine.evaluator import Evaluation, EvaluationStopped
 from detector.engine.out_of_memory import explained_out_of_memory
 from detector.engine.pictures import draw_pictures
 from detector.engine.run import Origins, Run, build_run
-from detector.engine.run_folder import CHECKPOINTS, discard_unstarted_run
+from detector.engine.run_folder import discard_unstarted_run
 from detector.engine.sanity import PRIOR, InitialLoss, check_first_loss, check_prior
+from detector.engine.saving import RunSaver, how_to_continue
 from detector.engine.schedule import attach_schedule, is_due
 from detector.engine.stop import StopRequest
 from detector.errors import StoppedEarly, UserError
@@ -39,6 +37,7 @@ def train(
     resume: str | None = None,
     init_from: Path | None = None,
     overwrite: bool = False,
+    allow_changes: bool = False,
 ) -> None:
     """Train a detector as a configuration says; see :func:`detector.engine.run.build_run` for the arguments.
 
@@ -46,37 +45,48 @@ def train(
 
     Raises:
         UserError: if anything that the user gave is wrong.
-        StoppedEarly: after SIGTERM, SIGINT or SIGUSR1, with everything saved.
+        StoppedEarly: after SIGTERM, SIGINT, SIGUSR1 or the time limit, with everything saved.
         DivergedError: after too many non-finite steps in a row.
         ResourceError: if the memory is not enough, or loader processes are killed again and again.
     """
-    run = build_run(config, origins, resume=resume, init_from=init_from, overwrite=overwrite)
-    try:
-        with run.recorder:
-            for note in notes:
-                run.recorder.note(note)
-            if run.state.step >= run.schedule.max_steps:
-                run.recorder.note(f"the run in {run.output_dir} is finished: {run.state.step} steps are done")
-            else:
-                train_loop(run)
-    except UserError:
-        if run.processes.is_main:
-            discard_unstarted_run(run.output_dir)
-        raise
-    finally:
-        # What draws figures leaves exceptions whose tracebacks hold the frame of the loop. Without them the loader's
-        # workers end with `run`; collected together with it they would not: they ignore signals, and wait for a word.
-        gc.collect()
-        run.processes.close()
+    with StopRequest(config.time_limit_seconds) as stop:
+        try:
+            run = build_run(
+                config, origins, resume=resume, init_from=init_from, overwrite=overwrite, allow_changes=allow_changes
+            )
+        except KeyboardInterrupt:
+            raise StoppedEarly(f"stopped by {stop.reason} before the first step; there was nothing to save") from None
+        try:
+            with run.recorder:
+                for note in notes:
+                    run.recorder.note(note)
+                if run.state.step >= run.schedule.max_steps and not run.state.evaluation_due:
+                    run.recorder.note(f"the run in {run.output_dir} is finished: {run.state.step} steps are done")
+                else:
+                    train_loop(run, stop)
+        except UserError:
+            if run.processes.is_main:
+                discard_unstarted_run(run.output_dir)
+            raise
+        finally:
+            # What draws figures leaves exceptions whose tracebacks hold the frame of the loop. Without them the
+            # loader's workers end with `run`; collected together with it they would not: they ignore signals, and wait
+            # for a word.
+            gc.collect()
+            run.processes.close()
 
 
-def train_loop(run: Run) -> None:
-    """Make the steps that are left: data, step, log, evaluate, save, stop."""
+def train_loop(run: Run, stop: StopRequest | None = None) -> None:
+    """Make the steps that are left: data, step, log, evaluate, save, stop when asked to."""
+    stop = stop or StopRequest()
     config, state, recorder, last_step = run.config, run.state, run.recorder, run.schedule.max_steps
     scheduler = attach_schedule(state.optimizer, run.schedule, config.optimizer.resolved_lr, state.step)
     batches, clock = iter(run.loader), StepClock()
     state.model.train()
-    with StopRequest() as stop:
+    with RunSaver(run) as saver:
+        stop.begin_steps()
+        if state.evaluation_due:
+            _make_up_evaluation(run, stop, saver)
         for step in range(state.step + 1, last_step + 1):
             # Data
             with clock.waiting():
@@ -107,27 +117,36 @@ def train_loop(run: Run) -> None:
                 _warn_of(run, run.diagnosis.observe(row))
                 clock.restart()
 
-            # Evaluate
-            is_best = False
-            if is_due(step, run.steps_of(config.eval.every), last_step):
+            # Evaluate, but not if asked to stop: the time that is left may be shorter than an evaluation
+            must_stop, is_best = run.processes.any(stop.is_set), False
+            state.evaluation_due = is_due(step, run.steps_of(config.eval.every), last_step)
+            if state.evaluation_due and not must_stop:
                 with clock.paused():
-                    is_best = _evaluate(run)
+                    saver.finish()
+                    is_best = _evaluate(run, stop)
+                    must_stop = run.processes.any(stop.is_set)
 
             # Save, stop
-            must_stop = run.processes.any(stop.is_set)
             if is_best or must_stop or is_due(step, run.steps_of(config.checkpoint.every), last_step):
                 with clock.paused():
-                    _save(run, is_best=is_best)
-            if must_stop and step < last_step:
-                config_file = shlex.quote(str(run.output_dir / "config.yaml"))
-                raise StoppedEarly(
-                    f"stopped by {stop.signal_name or 'another process'} after step {step}; everything is saved. "
-                    f"Continue with: detector train --config {config_file} --resume"
-                )
+                    saver.save(is_best=is_best)
+            saver.poll()
+            if must_stop and (step < last_step or state.evaluation_due):
+                saver.require_saved()
+                raise StoppedEarly(how_to_continue(run, stop.reason))
+        saver.require_saved()
     if (message := run.stepper.guard.read()) is not None:
         recorder.warn(message)
     if run.stepper.guard.num_skipped:
         recorder.warn(f"{run.stepper.guard.num_skipped} steps were not finite and therefore skipped")
+
+
+def _make_up_evaluation(run: Run, stop: StopRequest, saver: RunSaver) -> None:
+    """Evaluate where the run was stopped before its evaluation, as it would have done."""
+    is_best = _evaluate(run, stop)
+    if run.state.evaluation_due:
+        raise StoppedEarly(how_to_continue(run, stop.reason))
+    saver.save(is_best=is_best)
 
 
 def _train_row(run: Run, totals: StepTotals, lr: float, clock: StepClock) -> TrainRow:
@@ -169,8 +188,8 @@ def _warn_of(run: Run, findings: Sequence[Finding]) -> None:
         run.recorder.warning_row(WarningRow(step=run.state.step, name=finding.name, text=finding.text))
 
 
-def _evaluate(run: Run) -> bool:
-    """Evaluate, record the result, and return whether it is the best so far."""
+def _evaluate(run: Run, stop: StopRequest) -> bool:
+    """Evaluate, record the result, and return whether it is the best so far; asked to stop, leave it for later."""
     # With norm = batch every process has statistics of its own images; those of the main one are evaluated and saved.
     for model in (run.state.model, run.state.model_for_evaluation):
         run.processes.copy_from_main(model.buffers())
@@ -179,18 +198,24 @@ def _evaluate(run: Run) -> bool:
     image_ids = run.val_dataset.table.image_ids.tolist()
     # Of the step alone, so that a resumed run does what an uninterrupted one does; 0 = never.
     profile_every = run.steps_of(run.config.eval.every) * run.config.eval.loss_profile_every
-    with run.recorder.progress("evaluating", len(run.val_dataset)) as advance:
-        evaluation = run.evaluator(
-            run.state.model_for_evaluation,
-            picture_ids=[image_ids[idx] for idx in indices],
-            with_profile=profile_every > 0 and is_due(run.state.step, profile_every, run.schedule.max_steps),
-            advance=advance,
-        )
+    try:
+        with run.recorder.progress("evaluating", len(run.val_dataset)) as advance:
+            evaluation = run.evaluator(
+                run.state.model_for_evaluation,
+                picture_ids=[image_ids[idx] for idx in indices],
+                with_profile=profile_every > 0 and is_due(run.state.step, profile_every, run.schedule.max_steps),
+                advance=advance,
+                should_stop=lambda: stop.is_set,
+            )
+    except EvaluationStopped:
+        return False
+    run.state.evaluation_due = False
     if evaluation is not None:
         run.recorder.eval_row(_eval_row(run, evaluation, indices))
         run.recorder.note(format_scores(evaluation.scores))
-    ap = run.processes.broadcast(None if evaluation is None else evaluation.scores.metrics["AP"])
-    return run.state.record_best(ap)
+    # Decided by the main process, which saves, and knows whether a file could be written.
+    is_best = False if evaluation is None else run.state.record_best(evaluation.scores.metrics["AP"])
+    return bool(run.processes.broadcast(is_best))
 
 
 def _eval_row(run: Run, evaluation: Evaluation, picture_indices: list[int]) -> EvalRow:
@@ -205,16 +230,3 @@ def _eval_row(run: Run, evaluation: Evaluation, picture_indices: list[int]) -> E
         scores=evaluation.results.scores.astype(np.float32),
         **numbers,
     )
-
-
-def _save(run: Run, *, is_best: bool) -> None:
-    if not run.processes.is_main:
-        return
-    path = save_checkpoint(
-        run.output_dir / CHECKPOINTS,
-        run.state.to_checkpoint(dump_config(run.config), run.evaluator.categories),
-        step=run.state.step,
-        is_best=is_best,
-        keep=run.config.checkpoint.keep,
-    )
-    run.recorder.note(f"saved {path}{' (best so far)' if is_best else ''}")

@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
+from detector.telemetry.full_disk import suppress_full_disk
 from detector.telemetry.json_values import JsonRow
 
 
 class MetricsFile:
     """Appends rows to a JSON-lines file, after :func:`truncate_rows` has removed what a resumed run writes again.
+
+    On a full disk rows wait in memory, and are written with the first row that finds room: the file has whole rows in
+    their order, and no gap.
 
     Args:
         path: the file, made if missing.
@@ -23,7 +27,13 @@ class MetricsFile:
     def __init__(self, path: Path, *, start_step: int = 0) -> None:
         self.num_removed = truncate_rows(path, start_step)
         """Lines that were removed at opening."""
-        self._file = path.open("a", encoding="utf-8", newline="\n")
+        self._file = path.open("ab", buffering=0)
+        self._waiting = b""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether rows wait for room on the disk."""
+        return bool(self._waiting)
 
     def write(self, row: JsonRow) -> None:
         """Append one row.
@@ -31,13 +41,31 @@ class MetricsFile:
         Raises:
             ValueError: a value is NaN or infinite (JSON has neither), or the file is closed.
         """
-        # One write call for the whole line, flushed: a reader never sees half a row, a kill loses none.
-        self._file.write(json.dumps(row, allow_nan=False) + "\n")
-        self._file.flush()
+        # One write call for the whole line: a reader never sees half a row, a kill loses none.
+        self._waiting += (json.dumps(row, allow_nan=False) + "\n").encode()
+        with suppress_full_disk():
+            self._write_waiting()
+
+    def flush(self) -> None:
+        """Bring all rows to the disk.
+
+        Raises:
+            OSError: it is full.
+        """
+        self._write_waiting()
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Close the file; closing twice is fine."""
-        self._file.close()
+        """Close the file; closing twice is fine.
+
+        Raises:
+            OSError: the disk is full, and rows are lost.
+        """
+        try:
+            if not self._file.closed:
+                self._write_waiting()
+        finally:
+            self._file.close()
 
     def __enter__(self) -> Self:
         """Return the file itself."""
@@ -46,6 +74,17 @@ class MetricsFile:
     def __exit__(self, *exc_info: object) -> None:
         """Close the file."""
         self.close()
+
+    def _write_waiting(self) -> None:
+        whole = os.fstat(self._file.fileno()).st_size
+        try:
+            rest = memoryview(self._waiting)
+            while rest:  # a disk that becomes full takes a part
+                rest = rest[self._file.write(rest) :]
+        except OSError:
+            os.ftruncate(self._file.fileno(), whole)
+            raise
+        self._waiting = b""
 
 
 def truncate_rows(path: Path, start_step: int) -> int:

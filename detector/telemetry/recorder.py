@@ -63,6 +63,7 @@ class RunRecorder:
         self._smoothed_step_seconds = math.nan
         self._eta = ""
         self._sinks: _Sinks | None = None
+        self._is_full, self._num_missed = False, 0
         if not is_main:
             return
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -81,6 +82,7 @@ class RunRecorder:
         json_row = row.to_json()
         self._sinks.metrics.write(json_row)
         self._sinks.events.write_train(json_row)
+        self._tell_of_full_disk()
         eta_seconds = self._eta_seconds(row)
         self._sinks.console.print(format_train_line(row, max_steps=self._max_steps, eta_seconds=eta_seconds))
         self._eta = f"eta {format_duration(eta_seconds)}"
@@ -96,6 +98,7 @@ class RunRecorder:
             return
         self._sinks.metrics.write(row.to_json())
         self._sinks.events.write_eval(row)
+        self._tell_of_full_disk()
         self._sinks.console.print(format_eval_line(row, max_steps=self._max_steps))
 
     def warning_row(self, row: WarningRow) -> None:
@@ -125,12 +128,25 @@ class RunRecorder:
         with self._sinks.console.progress(description, total) as advance:
             yield advance
 
+    def flush(self) -> None:
+        """Bring the rows to the disk.
+
+        Raises:
+            OSError: it is full.
+        """
+        if self._sinks is not None:
+            self._sinks.metrics.flush()
+
     def close(self) -> None:
-        """Close the files and give the terminal back; closing twice is fine."""
+        """Close the files and give the terminal back; closing twice is fine.
+
+        Raises:
+            OSError: the disk is full, and rows of ``metrics.jsonl`` are lost.
+        """
         if self._sinks is not None:
             self._sinks.console.close()
-            self._sinks.metrics.close()
             self._sinks.events.close()
+            self._sinks.metrics.close()
 
     def __enter__(self) -> Self:
         """Return the recorder itself."""
@@ -139,6 +155,17 @@ class RunRecorder:
     def __exit__(self, *exc_info: object) -> None:
         """Close the recorder."""
         self.close()
+
+    def _tell_of_full_disk(self) -> None:
+        """Warn when rows begin to find no room on the disk, and say when they find it again."""
+        assert self._sinks is not None
+        metrics, num_missed = self._sinks.metrics, self._sinks.events.num_missed
+        is_full = metrics.is_behind or num_missed > self._num_missed
+        if is_full and not self._is_full:
+            self.warn(f"the disk is full: rows of {METRICS_FILE} wait in memory for room, TensorBoard misses some")
+        elif self._is_full and not is_full:
+            self.note(f"the disk has room again: {METRICS_FILE} is complete, TensorBoard misses {num_missed} rows")
+        self._is_full, self._num_missed = is_full, num_missed
 
     def _eta_seconds(self, row: TrainRow) -> float:
         if math.isfinite(row.step_seconds):

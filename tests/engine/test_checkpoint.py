@@ -4,13 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from detector.engine.checkpoint import (
-    find_newest_checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-    set_aside_later_checkpoints,
-    step_files,
-)
+from detector.engine.checkpoint import find_newest_checkpoint, load_checkpoint, step_files
+from detector.engine.checkpoint_files import save_checkpoint, set_aside_later_checkpoints
 from detector.errors import UserError
 
 

@@ -17,6 +17,7 @@ from detector.engine.checkpoint import load_checkpoint
 from detector.engine.clock import StepClock
 from detector.engine.inference import load_detector
 from detector.engine.run import Run, build_run
+from detector.engine.stop import StopRequest
 from detector.engine.train import train, train_loop
 from detector.errors import DivergedError, StoppedEarly, UserError
 from detector.telemetry import StepTotals
@@ -275,8 +276,8 @@ def test_a_signal_finishes_the_step_saves_and_says_how_to_continue(tmp_path: Pat
         return inner(batches, **options)
 
     object.__setattr__(run, "stepper", _Wrapper(run.stepper, signalled))
-    with run.recorder, pytest.raises(StoppedEarly, match=r"SIGTERM after step 2.*--resume"):
-        train_loop(run)
+    with StopRequest() as stop, run.recorder, pytest.raises(StoppedEarly, match=r"SIGTERM after step 2.*--resume"):
+        train_loop(run, stop)
     assert load_checkpoint(run.output_dir / "checkpoints/last.pt")["step"] == 2
 
 
@@ -300,7 +301,13 @@ def test_resume_auto_without_a_checkpoint_starts_fresh_and_says_so(tmp_path: Pat
 def test_a_run_can_go_back_and_other_values_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder = run_tiny(tmp_path)
     early = folder / "checkpoints/step-00000002.pt"
-    run_tiny(tmp_path, "optimizer.lr=0.004", "log_every=2", resume=str(early))
+    options = ("optimizer.lr=0.004", "log_every=2")
+    with pytest.raises(
+        UserError, match=r"differ from those it had:\n  optimizer\.lr 0\.005 -> 0\.004\n.*--allow-changes"
+    ):
+        run_tiny(tmp_path, *options, resume=str(early))
+    capsys.readouterr()
+    run_tiny(tmp_path, *options, resume=str(early), allow_changes=True)
     printed = capsys.readouterr().out
     assert "continues with other values than it began with: optimizer.lr 0.005 -> 0.004\n" in printed
     assert "abandoned-00000004.pt: of the course that this run had after step 2; set aside" in printed
@@ -365,7 +372,7 @@ def test_a_checkpoint_of_other_classes_is_no_resume(tmp_path: Path):
 def test_a_checkpoint_of_another_network_is_named(tmp_path: Path):
     folder = run_tiny(tmp_path)
     with pytest.raises(UserError, match=r"last\.pt: the weights do not fit the network of this configuration"):
-        run_tiny(tmp_path, "model.fpn.channels=32", resume=str(folder / "checkpoints/last.pt"))
+        run_tiny(tmp_path, "model.fpn.channels=32", resume=str(folder / "checkpoints/last.pt"), allow_changes=True)
 
 
 def test_a_loaded_detector_uses_the_average_unless_told_otherwise(tmp_path: Path):

@@ -15,7 +15,8 @@ from torch.testing import assert_close
 
 from detector.config import AnchorConfig, BackboneConfig, FpnConfig, HeadConfig, ModelConfig
 from detector.config_io import load_config_text
-from detector.engine.checkpoint import load_checkpoint, save_checkpoint
+from detector.engine.checkpoint import load_checkpoint
+from detector.engine.checkpoint_files import save_checkpoint
 from detector.engine.state import TrainState
 from detector.engine.train import train
 from detector.engine.transfer import build_head_layout, initialise_model, transfer_weights
