@@ -112,6 +112,9 @@ class DataConfig(Section):
     """What to do in training when an image cannot be read: stop and name it, or name it and use the next image.
     Where the dataset does not give the size of an image (YOLO, CSV), it is read before training starts: a file whose
     size cannot be read stops the run in any case."""
+    max_unreadable: NonNegativeInt = 100
+    """Different images that a process may skip with `on_unreadable: skip` before it stops: more of them mean that the
+    disk or the dataset is broken."""
 
     @model_validator(mode="after")
     def _check_splits(self) -> Self:

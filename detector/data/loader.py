@@ -1,10 +1,10 @@
 """Loaders that yield batches, the same ones for any number of worker processes."""
 
-import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import cv2
@@ -13,38 +13,65 @@ from torch.utils.data import DataLoader, Sampler
 
 from detector.config import DataConfig
 from detector.data.batch_source import BatchSource, ImageDataset, Loaded
+from detector.data.continued_sampler import BatchSampler, ContinuedSampler
 from detector.data.padding import Padding
 from detector.data.repeat_factors import RepeatFactors
 from detector.data.samplers import EvalSampler, SampleKey, TrainSampler
+from detector.data.skipped_images import SkippedImages
 from detector.data.transforms import Transforms
-from detector.errors import UserError
+from detector.data.worker_deaths import Stream, leave_signals_alone, restarting
+from detector.errors import ResourceError, UserError
 from detector.structures import Batch
-
-_logger = logging.getLogger(__name__)
 
 
 class BatchLoader:
     """Iterable of batches, read ahead by worker processes.
 
     An error of the user's input that a worker meets is raised here with its plain message, not inside the text of a
-    worker's traceback. Images skipped as unreadable are named here, each once.
+    worker's traceback. Images skipped as unreadable are named here, each once. A worker that is killed is replaced.
+
+    Args:
+        make_loader: makes the loader of a sampler's batches.
+        sampler: deals the batches.
+        max_unreadable: different images that may be skipped.
     """
 
-    def __init__(self, loader: "DataLoader[Loaded]") -> None:
-        self._loader = loader
-        self._named: set[str] = set()
+    def __init__(
+        self,
+        make_loader: "Callable[[Sampler[list[SampleKey]]], DataLoader[Loaded]]",
+        sampler: BatchSampler,
+        max_unreadable: int = 0,
+    ) -> None:
+        self._sampler = ContinuedSampler(sampler)
+        self._make_loader = make_loader
+        self._loader = make_loader(self._sampler)
+        self._skipped = SkippedImages(max_unreadable)
 
     def __iter__(self) -> Iterator[Batch]:
-        with _quiet_about_many_workers():
-            stream = iter(self._loader)
-        for loaded in stream:
-            for note in loaded.notes:
-                if note not in self._named:
-                    self._named.add(note)
-                    _logger.warning("%s", note)
+        for loaded in restarting(self._open(), self._open_again):
+            self._skipped.add(loaded.notes)
             if loaded.batch is None:
                 raise UserError(loaded.error)
             yield loaded.batch
+
+    def _open_again(self, first: int) -> "Stream[Loaded]":
+        """Make a new loader in place of one with a dead process, and start it at the batch that was next."""
+        self._loader = self._make_loader(self._sampler)
+        return self._open(first)
+
+    def _open(self, first: int = 0) -> "Stream[Loaded]":
+        self._sampler.first = first
+        try:
+            with _quiet_about_many_workers():
+                stream = iter(self._loader)
+        except OSError as error:
+            raise ResourceError(
+                f"data.num_workers: the loader processes cannot be started: {error.strerror}; lower it"
+            ) from error
+        finally:
+            self._sampler.first = 0
+        leave_signals_alone()
+        return stream
 
     def __len__(self) -> int:
         """Number of batches of this process; only of an evaluation loader, as training never ends.
@@ -106,7 +133,8 @@ def build_train_loader(
         start_step=start_step,
     )
     source = BatchSource(dataset, padding, data.max_side, transforms, seed, data.on_unreadable)
-    return BatchLoader(_data_loader(source, sampler, data.num_workers, pin_memory))
+    make_loader = partial(_data_loader, source, num_workers=data.num_workers, pin_memory=pin_memory)
+    return BatchLoader(make_loader, sampler, data.max_unreadable)
 
 
 def build_eval_loader(
@@ -147,7 +175,8 @@ def build_eval_loader(
         num_processes=num_processes,
     )
     source = BatchSource(dataset, padding, data.max_side)
-    return BatchLoader(_data_loader(source, sampler, data.num_workers, pin_memory))
+    make_loader = partial(_data_loader, source, num_workers=data.num_workers, pin_memory=pin_memory)
+    return BatchLoader(make_loader, sampler)
 
 
 def _data_loader(

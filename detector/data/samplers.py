@@ -134,13 +134,18 @@ class TrainSampler(Sampler[list[SampleKey]]):
         )
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        step = self._start_step
+        return self.batches(0)
+
+    def batches(self, first: int) -> Iterator[list[SampleKey]]:
+        """Return the micro-batches from number ``first`` on, counted from the first one of ``start_step``."""
+        num_steps, first_micro_batch = divmod(first, self.num_micro_batches)
+        step = self._start_step + num_steps
         while True:
             keys = self.global_batch(step)
-            for micro_batch in range(self.num_micro_batches):
-                first = self._first_slot + micro_batch * self.images_per_forward
-                yield keys[first : first + self.images_per_forward]
-            step += 1
+            for micro_batch in range(first_micro_batch, self.num_micro_batches):
+                slot = self._first_slot + micro_batch * self.images_per_forward
+                yield keys[slot : slot + self.images_per_forward]
+            step, first_micro_batch = step + 1, 0
 
     def global_batch(self, step: int) -> list[SampleKey]:
         """Return the B samples of a step over all processes and micro-batches."""
@@ -208,7 +213,11 @@ class EvalSampler(Sampler[list[SampleKey]]):
         self._batches = batches[rank::num_processes]
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
-        return iter(self._batches)
+        return self.batches(0)
+
+    def batches(self, first: int) -> Iterator[list[SampleKey]]:
+        """Return the batches from number ``first`` on."""
+        return iter(self._batches[first:])
 
     def __len__(self) -> int:
         return len(self._batches)
