@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# What must hold on a machine with a CUDA device, in under 10 minutes: the tests marked `gpu` and measured runs of the
-# real train path (gpu_check.py), with a Markdown summary under $OUT, or benchmarks/ where OUT is not set.
+# What must hold on a machine with a CUDA device, in under 10 minutes: the tests marked `gpu`, all benchmarks with
+# targets, and measured runs of the real train path (gpu_check.py). A page with the table of targets goes to
+# benchmarks/ under the hardware's name, or to the folder OUT=, with the log.
 #
 #   ./scripts/gpu_check.sh                                 .venv if it is there, else python3
 #   PYTHON=/path/to/python ./scripts/gpu_check.sh          this interpreter, as it is
 #   WHEELS=folder ./scripts/gpu_check.sh                   packages that it lacks, from wheels, without a network
 #   ./scripts/gpu_check.sh --only tests train              some parts
-#   ./scripts/gpu_check.sh --device cpu --tiny             tries the script itself on a machine without a GPU
+#   ./scripts/gpu_check.sh --device cpu                    the benchmarks on the processor, and its page
+#   ./scripts/gpu_check.sh --device cpu --tiny             tries a GPU's other parts on a machine without one
 #
 # Makes no .venv and changes none: wheels are unpacked into a temporary folder for this run.
 set -euo pipefail

@@ -128,22 +128,6 @@ def part_train(work: Path, sizes: Sizes) -> dict[str, Any]:
     }
 
 
-def part_step(work: Path, sizes: Sizes) -> dict[str, Any]:
-    height, width = sizes.padded_size
-    repeats = ["--repeats", "15", "--warmup", "5"] if sizes.device == "cuda" else ["--repeats", "2", "--warmup", "1"]
-    command = [sys.executable, str(ROOT / "scripts/benchmark_step.py"), "--device", sizes.device, *repeats]
-    command += ["--batch", str(sizes.batch_size), "--size", str(height), str(width), "--precisions", sizes.precision]
-    if subprocess.run([*command, "--json", str(work / "benchmark_step.json")], cwd=ROOT, check=False).returncode:
-        raise SystemExit("benchmark_step.py failed")
-    figures = json.loads((work / "benchmark_step.json").read_text(encoding="utf-8"))
-    ours, theirs = (figures[f"{name} {sizes.precision}"] for name in ("ours", "torchvision"))
-    return {
-        "ours, seconds/step": ours["seconds"],
-        "torchvision, seconds/step": theirs["seconds"],
-        "ours / torchvision": ours["seconds"] / theirs["seconds"],
-    }
-
-
 def part_telemetry(work: Path, sizes: Sizes) -> dict[str, Any]:
     height, width = sizes.padded_size
     command = [sys.executable, str(ROOT / "scripts/benchmark_telemetry.py"), "--device", sizes.device]
@@ -200,7 +184,6 @@ PARTS: Final[dict[str, Callable[[Path, Sizes], dict[str, Any]]]] = {
     "data": part_data,
     "tests": part_tests,
     "train": part_train,
-    "step": part_step,
     "telemetry": part_telemetry,
     "evaluation": part_evaluation,
     "resume": part_resume,

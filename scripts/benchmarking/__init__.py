@@ -21,12 +21,16 @@ A benchmark compares callables in one process and reports figures. In full::
     if args.json:
         write_figures(args.json, figures, hardware, details=...)
 
+``gpu_check.sh`` runs every script that has targets as ``python scripts/benchmark_X.py --device DEVICE --json PATH``, so
+its defaults are those that the targets are of, on either device; it should take at most a minute on a GPU and two on a
+CPU, and its exit code is 0 also where a target is missed.
+
 A figure has a key. Those with a target are listed in :mod:`benchmarking.targets`, the only place of targets; any other
 key is reported without one. A figure that cannot be measured here is reported too, as
 ``Figure(key, None, note="bf16 is not native on this CPU")``. The file that ``--json PATH`` writes, and that
 ``gpu_check.sh`` collects, is::
 
-    {"command": "python scripts/benchmark_step.py --json step.json",
+    {"command": "python scripts/benchmark_step.py",
      "hardware": {"name": "AMD EPYC", "device": "cpu", ...},
      "figures": [{"figure": "step.speedup.fp32", "value": 1.21, "low": 1.18, "high": 1.25, "unit": "x",
                   "target": "≥ 1.15", "is_met": true, "note": ""}],
