@@ -14,10 +14,8 @@ The cost is that of 19 steps of the second and one of the third kind over 20 of 
 median over the rounds, each of which holds one step of every kind.
 """
 
-import argparse
 import io
 import itertools
-import json
 import statistics
 import tempfile
 import time
@@ -27,6 +25,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarking import (
+    Figure,
+    calm_frozen_norms,
+    describe_hardware,
+    make_parser,
+    random_batch,
+    write_figures,
+)
 from rich.console import Console
 from torch import Tensor
 
@@ -34,7 +40,8 @@ from detector.anchors import build_anchor_generator
 from detector.config import AssignConfig, BackboneConfig, Config, ModelConfig, OptimizerConfig
 from detector.config_io import load_config
 from detector.criterion import Criterion, Losses, LossNormalizer
-from detector.engine.device import describe_device, place_for_training, resolve_device, resolve_precision
+from detector.engine.benchmark.ceilings import synchronize
+from detector.engine.device import place_for_training, resolve_device, resolve_precision
 from detector.engine.matcher import Matcher
 from detector.engine.optimizer import build_optimizer
 from detector.engine.state import TrainState
@@ -97,23 +104,17 @@ class Case:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, repeats=15)
     parser.add_argument("--cases", nargs="+", default=["demo", "r50"], choices=["demo", "r50"])
     parser.add_argument("--batch", type=int, help="images per step (demo: 8, r50: 2)")
     parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="demo: 224 224, r50: 512 512")
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--warmup", type=int, default=2)
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument(
-        "--clock", default="wall", choices=["wall", "cpu"], help="cpu: processor time, for a busy machine without GPU"
-    )
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
     args = parser.parse_args()
     device = resolve_device(args.device)
     if args.clock == "cpu" and device.type != "cpu":
         parser.error("--clock cpu does not see what a GPU does")
     clock = time.process_time if args.clock == "cpu" else time.perf_counter
-    print(f"{describe_device(device)}; torch {torch.__version__}; log_every = {LOG_EVERY}; {args.clock} time")
+    hardware = describe_hardware(device)
+    print(f"{hardware}; log_every = {LOG_EVERY}; {args.clock} time")
     figures = {}
     for name in args.cases:
         with tempfile.TemporaryDirectory() as folder:
@@ -122,7 +123,10 @@ def main() -> int:
                 figures[name] = _measure(case, args.warmup, args.repeats, device, clock)
         print(_describe(name, case.batch, figures[name]))
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        costs = [
+            Figure(f"telemetry.cost.{name}", one["cost"], one["low"], one["high"]) for name, one in figures.items()
+        ]
+        write_figures(args.json, costs, hardware, details=figures)
     return int(any(figure["cost"] > LIMIT for figure in figures.values()))
 
 
@@ -135,16 +139,14 @@ def _make_case(name: str, num_images: int | None, size: list[int] | None, device
         backbone = BackboneConfig(name="resnet50", weights="none", norm="frozen", frozen_stages=2)
         num_classes, model_config, batch_size, image_size = 80, ModelConfig(backbone=backbone), 2, (512, 512)
     model = place_for_training(build_model(model_config, num_classes), device).train()
-    for module in model.modules():
-        if type(module).__name__ == "FrozenBatchNorm2d":  # random convolutions would double the activations
-            module.weight.fill_(0.5)
+    calm_frozen_norms(model)
     state = TrainState(model, build_optimizer(OptimizerConfig(lr=LR), model), LossNormalizer("batch"))
     matcher = Matcher(build_anchor_generator(model_config.anchors), **AssignConfig().model_dump())
     size = image_size if size is None else (size[0], size[1])
     names = [f"class {label}" for label in range(num_classes)]
     return Case(
         Stepper(state, matcher, Criterion(), precision=resolve_precision("auto", device)),
-        _make_batch(num_images or batch_size, size, num_classes).to(device),
+        random_batch(num_images or batch_size, size, num_classes=num_classes, num_boxes=NUM_BOXES).to(device),
         RunRecorder(folder, max_steps=10**6, class_names=names, console=Console(file=io.StringIO())),
         _make_diagnosis(config, model_config, names),
     )
@@ -153,22 +155,6 @@ def _make_case(name: str, num_images: int | None, size: list[int] | None, device
 def _make_diagnosis(config: Config, model: ModelConfig, names: list[str]) -> Diagnosis:
     config = config.model_copy(update={"model": model})
     return build_diagnosis(config, names, max_steps=10**6, warmup_steps=0, is_initialised=False)
-
-
-def _make_batch(num_images: int, size: tuple[int, int], num_classes: int) -> Batch:
-    limits = torch.tensor([size[1], size[0]], dtype=torch.float32)
-    corner = torch.rand(num_images, NUM_BOXES, 2) * limits * 0.7
-    side = 12 + torch.rand(num_images, NUM_BOXES, 2) * limits * 0.25
-    return Batch(
-        images=torch.randint(0, 256, (num_images, *size, 3), dtype=torch.uint8),
-        sizes=torch.tensor([size] * num_images),
-        gt_boxes=torch.cat((corner, corner + side), dim=2),
-        gt_labels=torch.randint(0, num_classes, (num_images, NUM_BOXES)),
-        gt_mask=torch.ones(num_images, NUM_BOXES, dtype=torch.bool),
-        gt_ignore=torch.zeros(num_images, NUM_BOXES, dtype=torch.bool),
-        image_ids=tuple(range(num_images)),
-        original_sizes=(size,) * num_images,
-    )
 
 
 def _measure(
@@ -193,16 +179,11 @@ def _measure(
 
 
 def _timed(function: Callable[[], Any], device: torch.device, clock: Callable[[], float]) -> float:
-    _synchronize(device)
+    synchronize(device)
     start = clock()
     function()
-    _synchronize(device)
+    synchronize(device)
     return clock() - start
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _describe(name: str, batch: Batch, figures: dict[str, float]) -> str:

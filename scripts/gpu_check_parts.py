@@ -137,7 +137,8 @@ def part_telemetry(work: Path, sizes: Sizes) -> dict[str, Any]:
     else:
         command += ["--cases", "demo", "--repeats", "2", "--warmup", "1"]
     code = subprocess.run([*command, "--json", str(work / "telemetry_cost.json")], cwd=ROOT, check=False).returncode
-    (figures,) = json.loads((work / "telemetry_cost.json").read_text(encoding="utf-8")).values()
+    content = json.loads((work / "telemetry_cost.json").read_text(encoding="utf-8"))
+    (figures,) = content["details"].values()
     if code and sizes.device == "cuda":  # tiny sizes on a busy CPU say nothing of the cost
         raise SystemExit(f"the telemetry costs {100 * figures['cost']:.2f} %, more than its limit")
     return {

@@ -40,6 +40,7 @@ class BenchmarkResult:
     Attributes:
         hardware: the device in words.
         device: ``cpu`` or ``cuda``.
+        num_threads: of torch on the processor.
         precision: resolved.
         batch_size: images of a step.
         images_per_forward: images of one forward pass.
@@ -59,6 +60,7 @@ class BenchmarkResult:
 
     hardware: str
     device: str
+    num_threads: int
     precision: ResolvedPrecision
     batch_size: int
     images_per_forward: int
@@ -129,6 +131,7 @@ def _measure(run: Run, startup_seconds: float, num_steps: int) -> BenchmarkResul
     return BenchmarkResult(
         hardware=describe_device(run.device),
         device=run.device.type,
+        num_threads=torch.get_num_threads(),
         precision=precision,
         batch_size=run.config.data.batch_size,
         images_per_forward=len(kept[0][0].images),

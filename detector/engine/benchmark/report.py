@@ -7,6 +7,9 @@ from detector.engine.benchmark.measuring import BenchmarkResult
 from detector.engine.benchmark.stretches import Stretch
 from detector.engine.fitting import divisors
 
+QUIET_SHARE: Final = 0.75
+"""Part of its threads' time that training gets on a processor with nothing else to do; with less, others are at work."""
+
 WAIT_SHARE: Final = 0.1
 """Part of a step from which waiting for data is worth doing something about."""
 
@@ -29,6 +32,10 @@ def format_result(result: BenchmarkResult) -> str:
         ("fits", _describe_fit(result)),
         ("so", advice(result)),
     ]
+    if (share := thread_share(result)) is not None and share < QUIET_SHARE:
+        rows.append(
+            ("note", f"training got {share:.0%} of its threads' time: this machine is busy, and faster when idle")
+        )
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
 
@@ -41,6 +48,13 @@ def to_json(result: BenchmarkResult) -> dict[str, Any]:
     content["data_wait_share"] = result.whole.waited / result.whole.seconds
     content["flops_per_second"] = result.flops / result.ready.step_seconds
     return content
+
+
+def thread_share(result: BenchmarkResult) -> float | None:
+    """Return the part of the time that the threads of training ran, on a CPU with the data there; None on a GPU."""
+    if result.device != "cpu" or result.ready.cpu_seconds is None:
+        return None
+    return result.ready.cpu_seconds / (result.ready.seconds * result.num_threads)
 
 
 def advice(result: BenchmarkResult) -> str:

@@ -32,11 +32,13 @@ class Stretch:
         num_steps: made.
         seconds: of all of them, wall time.
         waited: seconds of it that were a wait for data.
+        cpu_seconds: of the processor, all threads of this process; None where it was not looked at.
     """
 
     num_steps: int
     seconds: float
     waited: float = 0.0
+    cpu_seconds: float | None = None
 
     @property
     def step_seconds(self) -> float:
@@ -83,12 +85,12 @@ def ready_steps(run: Run, steps: Sequence[Step], num_steps: int) -> Stretch:
 
     make(0)
     synchronize(run.device)
-    start, done = time.perf_counter(), 0
+    start, start_cpu, done = time.perf_counter(), time.process_time(), 0
     while done < num_steps and (done == 0 or time.perf_counter() - start < MAX_SECONDS):
         make(done)
         done += 1
     synchronize(run.device)
-    return Stretch(done, time.perf_counter() - start)
+    return Stretch(done, time.perf_counter() - start, cpu_seconds=time.process_time() - start_cpu)
 
 
 def loader_alone(run: Run, batches: Iterator[Batch], num_steps: int) -> Stretch:

@@ -15,6 +15,7 @@ from detector.engine.benchmark.stretches import Stretch
 RESULT = BenchmarkResult(
     hardware="Some CPU, 2 threads",
     device="cpu",
+    num_threads=2,
     precision="fp32",
     batch_size=16,
     images_per_forward=8,
@@ -78,6 +79,18 @@ def test_the_advice_names_what_is_slow(changes: dict[str, object], words: str) -
 
 def test_json_has_the_rates_too() -> None:
     content = json.loads(json.dumps(to_json(RESULT)))
-    assert content["whole"] == {"num_steps": 10, "seconds": 20.0, "waited": 0.5, "images_per_second": 8.0}
+    assert content["whole"] == {
+        "num_steps": 10,
+        "seconds": 20.0,
+        "waited": 0.5,
+        "cpu_seconds": None,
+        "images_per_second": 8.0,
+    }
     assert (content["data_wait_share"], content["flops_per_second"]) == (0.025, 5e10)
     assert content["fit"]["largest"] == 12
+
+
+@pytest.mark.parametrize(("cpu_seconds", "words"), [(8.0, "training got 25% of its threads' time"), (30.0, None)])
+def test_a_busy_machine_is_seen(cpu_seconds: float, words: str | None) -> None:
+    text = format_result(replace(RESULT, ready=Stretch(10, 16.0, cpu_seconds=cpu_seconds)))
+    assert words in text if words else "busy" not in text
