@@ -8,7 +8,7 @@ from detector.engine.benchmark.stretches import Stretch
 from detector.engine.fitting import divisors
 
 QUIET_SHARE: Final = 0.75
-"""Part of its threads' time that training gets on a processor with nothing else to do; with less, others are at work."""
+"""Part of its threads' time that training gets on a processor with nothing else to do; with less, others work too."""
 
 WAIT_SHARE: Final = 0.1
 """Part of a step from which waiting for data is worth doing something about."""
