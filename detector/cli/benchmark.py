@@ -34,7 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("--config", required=True, metavar="FILE", help="YAML file, or the name of a shipped one (retina_demo)")
-    add("--steps", type=positive, default=20, metavar="N", help="steps of each measurement (default: %(default)s)")
+    add(
+        "--steps",
+        type=positive,
+        default=20,
+        metavar="N",
+        help="steps of each measurement, fewer where they take more than a minute (default: %(default)s)",
+    )
     add("--json", type=Path, metavar="FILE", help="write the figures to this file too")
     add("overrides", nargs="*", metavar="key.sub=value", help="values that replace those of the configuration")
 
@@ -54,9 +60,10 @@ def run(args: argparse.Namespace) -> int:
         check_writable(args.json)
     for note in loaded.notes:
         print(note)
-    print(f"measuring {args.config}: the start of a run, then {args.steps} steps in three ways", flush=True)
-    result = benchmark(loaded.config, loaded.origins, num_steps=args.steps)
-    print(format_result(result))
+    result = benchmark(
+        loaded.config, loaded.origins, num_steps=args.steps, say=lambda line: print(f"{line} …", flush=True)
+    )
+    print(f"\n{format_result(result)}")
     if args.json is not None:
         content = {"config": args.config, "overrides": args.overrides, **to_json(result)}
         write_atomically(args.json, [json.dumps(content, indent=2), "\n"])

@@ -5,7 +5,7 @@ import gc
 import io
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,13 +82,16 @@ class BenchmarkResult:
         return self.batch_size / stretch.step_seconds
 
 
-def benchmark(config: Config, origins: Origins, *, num_steps: int) -> BenchmarkResult:
+def benchmark(
+    config: Config, origins: Origins, *, num_steps: int, say: Callable[[str], object] = lambda line: None
+) -> BenchmarkResult:
     """Measure a configuration; the weights that come of it are thrown away.
 
     Args:
         config: of a run; its ``output_dir`` is neither read nor written.
         origins: where each of its values comes from, for messages.
         num_steps: steps of each stretch, at least 1; fewer where they take more than a minute.
+        say: told what is being done, for a person who waits.
 
     Raises:
         UserError: what the user gave is wrong, as for training; or several processes were started.
@@ -96,9 +99,10 @@ def benchmark(config: Config, origins: Origins, *, num_steps: int) -> BenchmarkR
     if processes_from_environment().num_processes > 1:
         raise UserError("benchmark: measures one process; start it without torchrun")
     with tempfile.TemporaryDirectory(prefix="detector-benchmark-") as folder:
+        say("starting the run")
         start = time.perf_counter()
         with _throwaway_run(config, origins, Path(folder) / "run") as run:
-            return _measure(run, time.perf_counter() - start, num_steps)
+            return _measure(run, time.perf_counter() - start, num_steps, say)
 
 
 @contextmanager
@@ -116,15 +120,19 @@ def _throwaway_run(config: Config, origins: Origins, folder: Path) -> Iterator[R
         run.processes.close()
 
 
-def _measure(run: Run, startup_seconds: float, num_steps: int) -> BenchmarkResult:
+def _measure(run: Run, startup_seconds: float, num_steps: int, say: Callable[[str], object]) -> BenchmarkResult:
     run.state.model.train()
     batches = iter(run.loader)
+    say(f"reading the batches of {num_steps} steps")
     loader = loader_alone(run, batches, num_steps)
+    say(f"training for {num_steps} steps")
     _restart_peak(run.device)
     first_step_seconds = first_steps(run, batches)
     whole, kept = whole_steps(run, batches, num_steps)
+    say(f"training for {num_steps} steps with the data already there")
     ready = ready_steps(run, kept, num_steps)
     peak, reserved = _peak_memory(run.device)
+    say("measuring the machine, and how many images fit")
     precision = resolve_precision(run.config.precision, run.device)
     is_native = precision != "bf16" or resolve_precision("auto", run.device) == "bf16"
     largest = build_largest_batch(run.config.data, run.train_dataset.table)

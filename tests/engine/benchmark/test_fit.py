@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from detector.engine.benchmark import fit
-from detector.engine.benchmark.fit import Fit, fit_on_host
+from detector.engine.benchmark.fit import Fit, fit_on_gpu, fit_on_host
 
 
 class FakeHost:
@@ -67,3 +68,45 @@ def test_what_is_tried_on_a_gpu_goes_up_in_steps_of_at_most_a_half() -> None:
         after <= 2 * before if before == 1 else after <= 1.5 * before
         for before, after in zip(fit._LADDER, fit._LADDER[1:], strict=False)
     )
+
+
+class FakeGpu:
+    """A GPU with 1000 bytes, of which the network holds 100, and on which n images take ``n * per_image`` more."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, per_image: int) -> None:
+        self.tried: list[int] = []
+        self.peak, self.per_image = 100, per_image
+        for name, value in (("mem_get_info", (850, 1000)), ("memory_reserved", 150), ("memory_allocated", 100)):
+            monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+        monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: self.peak)
+
+    def step(self, num_images: int) -> None:
+        self.tried.append(num_images)
+        self.peak = 100 + num_images * self.per_image
+        if self.peak > 1000:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+@pytest.mark.parametrize(
+    ("per_image", "largest"), [(1000, 0), (500, 1), (450, 2), (300, 3), (100, 8), (70, 12), (9, 96), (1, 768)]
+)
+def test_on_a_gpu_the_largest_number_of_the_ladder_that_fits_is_found(
+    monkeypatch: pytest.MonkeyPatch, per_image: int, largest: int
+) -> None:
+    gpu = FakeGpu(monkeypatch, per_image)
+    found = fit_on_gpu(gpu.step, torch.device("cpu"))
+    assert (found.largest, found.is_tried, found.budget) == (largest, True, 900)
+    assert found.largest == max((n for n in fit._LADDER if n * per_image <= 900), default=0)
+    assert len(gpu.tried) < 12
+    assert found.bytes_per_image == (per_image if largest else 0)
+
+
+@pytest.mark.gpu
+def test_on_a_real_gpu_the_memory_of_a_step_is_seen() -> None:
+    device = torch.device("cuda")
+    free, _ = torch.cuda.mem_get_info(device)
+    block = free // 20
+    found = fit_on_gpu(lambda number: torch.empty(number * block, dtype=torch.uint8, device=device), device)
+    assert found.largest in (12, 16)
+    assert found.bytes_per_image == pytest.approx(block, rel=0.05)
