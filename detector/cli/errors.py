@@ -99,6 +99,12 @@ def exit_code(function: Callable[[], int]) -> int:
         if _is_out_of_memory(error):
             _print_once(f"error: out of memory: {error or type(error).__name__}\n{_LESS_MEMORY}")
             return FAILED
+        if _is_loss_of_a_process(error):
+            if (
+                os.environ.get("RANK") == "0"
+            ):  # not once for all: the message of the one that ended comes later, or is it
+                print("error: another process of the run has ended; if it could, it says why", file=sys.stderr)
+            return FAILED
         if isinstance(error, OSError) and error.errno in _NO_ACCESS | _NO_SPACE:
             _print_once(f"error: {error.filename or 'a file'}: {error.strerror}")
             return USER_ERROR if error.errno in _NO_ACCESS else FAILED
@@ -136,6 +142,12 @@ def _is_out_of_memory(error: Exception) -> bool:
     from detector.engine.fitting import is_out_of_memory  # imports torch
 
     return is_out_of_memory(error)
+
+
+def _is_loss_of_a_process(error: Exception) -> bool:
+    """Tell whether another process of a run has ended while this one waited for it (words of gloo and of NCCL)."""
+    words = ("Connection closed by peer", "Connection reset by peer", "remote process exited")
+    return "RANK" in os.environ and isinstance(error, RuntimeError) and any(word in str(error) for word in words)
 
 
 def _print_once(message: str) -> None:

@@ -1,5 +1,8 @@
 """One network in several processes, whose gradients are added in the same order at every step of a run."""
 
+import inspect
+from typing import Any, Final
+
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -14,12 +17,21 @@ PROBE_SIDE = 128
 """Side in pixels of the image of the probe: the coarsest stride, so that every level has a cell."""
 
 
+_SYNC_BUFFERS: Final = (
+    "forward_sync_buffers"
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters
+    else "broadcast_buffers"
+)
+"""Whether each forward pass sends buffers around; torch 2.14 gave it a new name."""
+
+
 def share_network(model: RetinaNet, processes: Processes, precision: ResolvedPrecision) -> nn.Module:
     """Return the network whose backward pass averages gradients over the processes; alone, the model itself."""
     if processes.num_processes == 1:
         return model
     # Buffers are the same everywhere (frozen, group, sync), or brought together before an evaluation (batch).
-    network = DistributedDataParallel(model, gradient_as_bucket_view=True, broadcast_buffers=False)
+    options: dict[str, Any] = {_SYNC_BUFFERS: False}
+    network = DistributedDataParallel(model, gradient_as_bucket_view=True, **options)
     _settle_buckets(network, model, precision)
     return network
 

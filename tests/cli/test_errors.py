@@ -92,6 +92,24 @@ def test_of_the_processes_of_torchrun_the_first_to_fail_prints(
     assert capsys.readouterr().err == "error: wrong in 1\n"
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["[pair.cc:561] Connection closed by peer [127.0.0.1]:3997", "NCCL error: remote process exited or network error"],
+)
+def test_the_processes_that_are_left_behind_print_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str
+) -> None:
+    """They may notice that a process has ended before it has printed why: that must still be printed."""
+    for rank, error in (("0", RuntimeError(text)), ("2", RuntimeError(text)), ("1", UserError("an unreadable image"))):
+        monkeypatch.setenv("RANK", rank)
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / rank / "error.json"))
+        assert raising(error) == (2 if rank == "1" else 1)
+    assert capsys.readouterr().err.splitlines() == [
+        "error: another process of the run has ended; if it could, it says why",
+        "error: an unreadable image",
+    ]
+
+
 def test_a_reader_that_closes_the_pipe_gets_no_traceback() -> None:
     program = (
         "from detector.cli.errors import exit_code\n"
