@@ -19,6 +19,8 @@ COMMANDS: Final = {
     "fit-anchors": "show how well the anchors fit the boxes, and suggest better ones",
     "benchmark": "measure how fast a configuration trains on this machine, and how many images fit",
     "show-batch": "write training batches as training sees them, as pictures",
+    "compare-runs": "say from which step on two runs differ, and in what",
+    "export": "write the weights of a checkpoint for other programs",
     "loss-lab": "see what the focal loss does: curves, numbers, figures, an ablation",
 }
 

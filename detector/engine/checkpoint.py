@@ -8,6 +8,7 @@ from typing import Any, Final
 import torch
 
 from detector.engine.checksum import digest_path, read_digests, sha256_of
+from detector.engine.exported import SUFFIX, read_exported
 from detector.errors import UserError
 
 FORMAT: Final = "retina-detector checkpoint"
@@ -17,7 +18,7 @@ _STEP_FILE = re.compile(r"step-(\d{8})\.pt")
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint to the CPU. Only tensors and plain values are accepted: reading runs no code.
+    """Read a checkpoint, or exported weights, to the CPU. Reading runs no code: tensors and plain values only.
 
     Raises:
         UserError: if the file is missing, damaged, or no checkpoint of this program.
@@ -26,6 +27,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         _check_integrity(path)
     except OSError as error:
         raise UserError(f"{path}: the checkpoint cannot be read: {error.strerror or error}") from error
+    if path.suffix == SUFFIX:
+        return read_exported(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds for a file that is no checkpoint

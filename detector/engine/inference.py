@@ -108,7 +108,7 @@ def load_detector(
     resolved_device = resolve_device(_one_of("device", device, ("auto", "cpu", "cuda")))
     name: PrecisionName = _one_of("precision", precision, ("auto", "fp32", "bf16", "fp16"))
     model = build_model(config.model, len(categories), load_weights=False)
-    load_model_weights(model, _weights(content, weights, checkpoint), str(checkpoint))
+    load_model_weights(model, choose_weights(content, weights, checkpoint), str(checkpoint))
     return LoadedDetector(
         model=model.to(resolved_device).eval(),
         config=config,
@@ -127,7 +127,12 @@ def resolve_config(checkpoint: Path, config: Path | None, overrides: Iterable[st
     return load_config_text(load_checkpoint(checkpoint)["config"], str(checkpoint), tuple(overrides))
 
 
-def _weights(content: dict[str, Any], weights: str | None, checkpoint: Path) -> dict[str, torch.Tensor]:
+def choose_weights(content: dict[str, Any], weights: str | None, checkpoint: Path) -> dict[str, torch.Tensor]:
+    """Return a checkpoint's weights: "ema", "raw", or with None the average if it has one.
+
+    Raises:
+        UserError: the average is asked for and it has none.
+    """
     if weights == "ema" and content["ema"] is None:
         raise UserError(f"--weights ema: {checkpoint} has no moving average of weights (ema.decay was off)")
     average = content["ema"]

@@ -56,6 +56,11 @@ def find_resume(
             )
         _check_own(Path(resume), output_dir)
         content = load_checkpoint(Path(resume))
+        if "optimizer" not in content:
+            raise UserError(
+                f"--resume {resume}: weights alone, without the state of a training run. A new run begins with them by "
+                f"--init-from {resume}"
+            )
         return (resume, content), [f"resumed from {resume}"]
     found, problems = find_newest_checkpoint(output_dir / CHECKPOINTS)
     if found is None and problems:
