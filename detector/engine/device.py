@@ -57,6 +57,11 @@ def autocast(precision: ResolvedPrecision, device: torch.device) -> AbstractCont
     return torch.autocast(device.type, dtype=_AUTOCAST_TYPES[precision])
 
 
+def compute_type(precision: ResolvedPrecision) -> torch.dtype:
+    """Return the type that convolutions compute in."""
+    return _AUTOCAST_TYPES.get(precision, torch.float32)
+
+
 def memory_format_for_training(device: torch.device) -> torch.memory_format:
     """Return how the network's weights and activations lie in memory while it trains.
 

@@ -15,12 +15,13 @@ from detector.data.collate import collate
 from detector.data.padding import Padding
 from detector.data.resize import resize_sample, resized_size
 from detector.engine.checkpoint import load_checkpoint
-from detector.engine.device import PrecisionName, ResolvedPrecision, resolve_device, resolve_precision
+from detector.engine.device import PrecisionName, ResolvedPrecision, compute_type, resolve_device, resolve_precision
 from detector.engine.forward import forward
 from detector.engine.matcher import Matcher, build_matcher
 from detector.engine.state import checkpoint_categories, load_model_weights
 from detector.errors import UserError
 from detector.models import RetinaNet, build_model
+from detector.models.inference import inference_copy
 from detector.postprocess import build_postprocess
 from detector.structures import Categories, Detections, Sample
 
@@ -30,7 +31,7 @@ class LoadedDetector:
     """A network with all that is needed to use it.
 
     Attributes:
-        model: in evaluation mode, on the device.
+        model: from :func:`detector.models.inference.inference_copy`, on the device.
         config: of its run.
         categories: its classes.
         step: optimiser steps that it was trained for.
@@ -109,13 +110,14 @@ def load_detector(
     name: PrecisionName = _one_of("precision", precision, ("auto", "fp32", "bf16", "fp16"))
     model = build_model(config.model, len(categories), load_weights=False)
     load_model_weights(model, choose_weights(content, weights, checkpoint), str(checkpoint))
+    resolved_precision = resolve_precision(name, resolved_device)
     return LoadedDetector(
-        model=model.to(resolved_device).eval(),
+        model=inference_copy(model, compute_type(resolved_precision)).to(resolved_device),
         config=config,
         categories=categories,
         step=content["step"],
         device=resolved_device,
-        precision=resolve_precision(name, resolved_device),
+        precision=resolved_precision,
         matcher=build_matcher(config),
     )
 

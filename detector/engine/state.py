@@ -43,9 +43,12 @@ class TrainState:
     evaluation_due: bool = False
 
     @property
-    def model_for_evaluation(self) -> nn.Module:
+    def model_for_evaluation(self) -> RetinaNet:
         """The averaged model if there is one, else the model."""
-        return self.model if self.ema is None else self.ema.module
+        if self.ema is None:
+            return self.model
+        assert isinstance(self.ema.module, RetinaNet)
+        return self.ema.module
 
     def record_best(self, ap: float) -> bool:
         """Keep ``ap`` if it is the highest so far (the first on ties), and return whether it is."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from detector.config import Config
 from detector.engine.clock import StepClock
+from detector.engine.device import compute_type
 from detector.engine.evaluator import Evaluation, EvaluationStopped
 from detector.engine.out_of_memory import explained_out_of_memory
 from detector.engine.pictures import draw_pictures
@@ -22,6 +23,7 @@ from detector.engine.schedule import attach_schedule, is_due
 from detector.engine.stop import StopRequest
 from detector.errors import StoppedEarly, UserError
 from detector.evaluation.table import format_scores
+from detector.models.inference import inference_copy
 from detector.telemetry import EvalRow, Finding, StepTotals, TrainRow, WarningRow
 from detector.telemetry.loss_profile_figures import render_loss_profile
 
@@ -201,7 +203,7 @@ def _evaluate(run: Run, stop: StopRequest) -> bool:
     try:
         with run.recorder.progress("evaluating", len(run.val_dataset)) as advance:
             evaluation = run.evaluator(
-                run.state.model_for_evaluation,
+                inference_copy(run.state.model_for_evaluation, compute_type(run.evaluator.precision)),
                 picture_ids=[image_ids[idx] for idx in indices],
                 with_profile=profile_every > 0 and is_due(run.state.step, profile_every, run.schedule.max_steps),
                 advance=advance,
