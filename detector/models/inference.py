@@ -109,7 +109,7 @@ def inference_copy(model: RetinaNet, dtype: torch.dtype = torch.float32) -> Reti
         backbone.bn1, backbone.relu = nn.Identity(), nn.Identity()
         for stage in (backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4):
             for name, block in list(stage.named_children()):  # type: ignore[union-attr]
-                setattr(stage, name, FixedBlock(block, dtype))  # type: ignore[arg-type]
+                setattr(stage, name, FixedBlock(block, dtype))
     for subnet in (network.cls_subnet, network.box_subnet):
         subnet.convs = _fuse_relus(subnet.convs, dtype)
     for parent in list(network.modules()):
