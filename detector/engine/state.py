@@ -121,6 +121,18 @@ def _load_optimizer(optimizer: Optimizer, saved: dict[str, Any], source: str) ->
         raise UserError(f"{source}: the optimiser's state does not fit this configuration ({error})") from error
     for group, own in zip(optimizer.param_groups, options, strict=True):
         group.update(own)
+    _align_layouts(optimizer)
+
+
+def _align_layouts(optimizer: Optimizer) -> None:
+    """Bring momentum to the memory layout of its parameter: the run may have had another one on other hardware.
+
+    The fused updates walk both in the order of memory, see :func:`detector.engine.optimizer.masked_step`.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def checkpoint_categories(content: dict[str, Any]) -> Categories:

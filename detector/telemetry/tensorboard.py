@@ -3,8 +3,7 @@
 import errno
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,26 +54,15 @@ class EventFiles:
 
     def write_train(self, row: JsonRow) -> None:
         """Write the numbers of a train row; None becomes NaN."""
-        with self._row():
-            self._write_numbers(row, "train")
+        self._unless_full(lambda: self._write_numbers(row, "train"))
 
     def write_eval(self, row: EvalRow) -> None:
         """Write an evaluation: numbers, AP per class, pictures, figures and the histogram of scores."""
-        with self._row() as writer:
-            self._write_numbers(row.to_json(), "eval")
-            self._write_scalars({f"eval_per_class/{name}": value for name, value in row.per_class.items()}, row.step)
-            for i, picture in enumerate(row.pictures):
-                writer.add_image(f"eval/pictures/{i}", picture, row.step, dataformats="HWC")
-            for name, figure in row.figures.items():
-                writer.add_image(f"eval/figures/{name}", figure, row.step, dataformats="HWC")
-            if row.scores is not None and row.scores.size > 0:  # SummaryWriter refuses an empty histogram
-                bins = np.linspace(0.0, 1.0, NUM_SCORE_BINS + 1)
-                writer.add_histogram("eval/scores", row.scores, row.step, bins=bins)
+        self._unless_full(lambda: self._write_evaluation(row))
 
     def write_warning(self, row: WarningRow) -> None:
         """Write a warning as text, under the tag ``warnings``."""
-        with self._row() as writer:
-            writer.add_text("warnings", row.text, row.step)
+        self._unless_full(lambda: self._writer.add_text("warnings", row.text, row.step))
 
     def close(self) -> None:
         """Close the event file; closing twice is fine."""
@@ -88,13 +76,12 @@ class EventFiles:
             self._open_writer = SummaryWriter(str(self._log_dir))
         return self._open_writer
 
-    @contextmanager
-    def _row(self) -> Iterator[SummaryWriter]:
-        """Bring what is written inside to the file; on a full disk it is missing, and a later row begins a new file."""
+    def _unless_full(self, write: Callable[[], None]) -> None:
+        """Write a row and bring it to the file; on a full disk it is missing, and a later row begins a new file."""
         try:
             if shutil.disk_usage(self._log_dir).free < MIN_FREE_BYTES:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            yield self._writer
+            write()
             self._writer.flush()
         except OSError as error:
             if not is_full_disk(error):
@@ -102,6 +89,18 @@ class EventFiles:
             self.num_missed += 1
             self.close()
             self._open_writer = None
+
+    def _write_evaluation(self, row: EvalRow) -> None:
+        writer = self._writer
+        self._write_numbers(row.to_json(), "eval")
+        self._write_scalars({f"eval_per_class/{name}": value for name, value in row.per_class.items()}, row.step)
+        for i, picture in enumerate(row.pictures):
+            writer.add_image(f"eval/pictures/{i}", picture, row.step, dataformats="HWC")
+        for name, figure in row.figures.items():
+            writer.add_image(f"eval/figures/{name}", figure, row.step, dataformats="HWC")
+        if row.scores is not None and row.scores.size > 0:  # SummaryWriter refuses an empty histogram
+            bins = np.linspace(0.0, 1.0, NUM_SCORE_BINS + 1)
+            writer.add_histogram("eval/scores", row.scores, row.step, bins=bins)
 
     def _write_numbers(self, row: JsonRow, kind: str) -> None:
         values = {f"{kind}/{name}": value for name, value in scalars(row).items()}

@@ -1,0 +1,88 @@
+"""Requests to stop, in processes of their own: real signals and exit codes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detector.config.duration import parse_duration
+from detector.engine.stop import StopRequest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_script(body: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run lines in which ``stop`` is entered and ``send(name)`` signals the process itself."""
+    script = f"""
+import os, signal, sys, time
+from detector.engine.stop import StopRequest
+def send(name):
+    os.kill(os.getpid(), getattr(signal, name))
+with StopRequest() as stop:
+{body}
+"""
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(("name", "number"), [("SIGTERM", 15), ("SIGINT", 2), ("SIGUSR1", 10)])
+def test_the_second_signal_ends_the_process_at_once(name: str, number: int) -> None:
+    result = run_script(f"""
+    stop.begin_steps()
+    send("SIGTERM")
+    print(stop.is_set, stop.reason, flush=True)
+    send("{name}")
+    print("still here")
+""")
+    assert (result.returncode, result.stdout) == (128 + number, "True SIGTERM\n")
+
+
+def test_under_torchrun_the_launchers_copy_of_a_signal_is_the_same_request() -> None:
+    body = """
+    stop.begin_steps()
+    send("SIGTERM")
+    send("SIGTERM")
+    print("still here", flush=True)
+    stop._noted_at -= 3
+    send("SIGTERM")
+"""
+    result = run_script(body, TORCHELASTIC_RUN_ID="run")
+    assert (result.returncode, result.stdout) == (128 + 15, "still here\n")
+
+
+def test_before_the_first_step_there_is_nothing_to_finish() -> None:
+    result = run_script("""
+    try:
+        send("SIGTERM")
+    except KeyboardInterrupt:
+        print(stop.reason)
+""")
+    assert (result.returncode, result.stdout) == (0, "SIGTERM\n")
+
+
+def test_the_time_limit_is_a_request_to_stop() -> None:
+    assert not StopRequest().is_set
+    assert not StopRequest(time_limit=1000).is_set
+    late = StopRequest(time_limit=0)
+    assert (late.is_set, late.reason) == (True, "time_limit")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("11h30m", 41400), ("2d", 172800), ("90s", 90), ("1d 2h 3m 4s", 93784), ("30m", 1800)]
+)
+def test_durations_are_read_as_people_write_them(text: str, seconds: int) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "30m11h", "1.5h", "0s", "-3s", "soon"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected .*found"):
+        parse_duration(text)
