@@ -40,6 +40,7 @@ from detector.data.dataset import DetectionDataset
 from detector.data.loader import build_train_loader
 from detector.data.opening import open_train_and_val
 from detector.data.transforms import build_transforms
+from detector.engine.benchmark.ceilings import synchronize
 from detector.engine.device import (
     ResolvedPrecision,
     describe_device,
@@ -228,11 +229,11 @@ def train_both(
         for name in SYSTEMS if step % 2 else SYSTEMS[::-1]:
             system = systems[name]
             inputs = system.prepare(batch)
-            _synchronize(device)
+            synchronize(device)
             start = time.perf_counter()
             losses = system.step(inputs, is_due(step, config.log_every, num_steps))  # ours: the split that is logged
             system.advance()
-            _synchronize(device)
+            synchronize(device)
             system.seconds.append(time.perf_counter() - start)
             if must_log:
                 system.losses.append((step, float(losses[0]), float(losses[1])))
@@ -308,11 +309,6 @@ def _cells(metrics: Mapping[str, float]) -> str:
 
 def _figures(metrics: Mapping[str, float]) -> str:
     return ", ".join(f"{key} {metrics[key]:.4f}" for key in METRICS)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 if __name__ == "__main__":

@@ -3,20 +3,19 @@
 It makes an annotation file of COCO train2017's size (118k images, 860k boxes, with polygons) in a temporary folder and
 checks it twice over: as ``check-dataset --quick`` does (reading included), and as every start of a run does.
 
-    python scripts/benchmark_doctor.py [--images 118287] [--boxes 860001] [--json]
+    python scripts/benchmark_doctor.py [--images 118287] [--boxes 860001] [--json PATH]
 """
 
 import argparse
-import json
-import os
-import platform
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from benchmark_startup import annotation_lines
+from benchmarking import Figure, describe_hardware, write_figures
 
 from detector.data.formats.coco import read_coco_json
 from detector.inspect.doctor import Split, check_splits, start_up_findings
@@ -50,15 +49,13 @@ def measure(num_images: int, num_boxes: int) -> dict[str, Any]:
         "start_up_seconds": ended - checked,
         "start_up_cpu_seconds": ended_cpu - checked_cpu,
         "findings": len(findings),
-        "hardware": f"{os.cpu_count()} x {platform.machine()}, Python {platform.python_version()}",
     }
 
 
 def format_figures(figures: dict[str, Any]) -> str:
     """Return the figures as lines, each beside its limit."""
     return (
-        f"{figures['images']} images, {figures['boxes']} boxes and a twentieth of both to be scored on; "
-        f"{figures['hardware']}\n"
+        f"{figures['images']} images, {figures['boxes']} boxes and a twentieth of both to be scored on\n"
         f"checked in {figures['total_seconds']:.1f} s (limit {MAX_SECONDS:.0f} s): reading "
         f"{figures['read_seconds']:.1f} s, {figures['findings']} findings in {figures['check_seconds']:.1f} s; "
         f"{figures['total_cpu_seconds']:.1f} s of the processor\n"
@@ -72,10 +69,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=118_287, help="images of the generated file")
     parser.add_argument("--boxes", type=int, default=860_001, help="boxes of the generated file")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures to this file too")
     arguments = parser.parse_args()
+    hardware = describe_hardware(torch.device("cpu"))
     figures = measure(arguments.images, arguments.boxes)
-    print(json.dumps(figures) if arguments.json else format_figures(figures))
+    print(f"{hardware}\n{format_figures(figures)}")
+    if arguments.json:
+        seconds = [Figure(f"doctor.{key}", figures[key], unit="s") for key in ("total_seconds", "start_up_seconds")]
+        write_figures(arguments.json, seconds, hardware, details=figures)
     is_within = figures["total_seconds"] <= MAX_SECONDS and figures["start_up_seconds"] <= MAX_START_UP_SECONDS
     return 0 if is_within else 1
 

@@ -4,13 +4,11 @@ It makes an annotation file of COCO train2017's size (118k images, 860k boxes, w
 files in a temporary folder, opens the dataset, looks for all files, and then measures the private memory (USS) of
 loader processes that have walked through all annotations, beside those of an empty dataset.
 
-    python scripts/benchmark_startup.py [--images 118287] [--boxes 860001] [--json]
+    python scripts/benchmark_startup.py [--images 118287] [--boxes 860001] [--json PATH]
 """
 
 import argparse
 import json
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -20,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarking import Figure, describe_hardware, write_figures
 from torch.utils.data import DataLoader, Dataset
 
 from detector.data.dataset import DetectionDataset, open_coco_dataset
@@ -126,16 +125,13 @@ def measure(num_images: int, num_boxes: int) -> dict[str, Any]:
         "files_present_seconds": ready - opened,
         "ready_seconds": ready - start,
         "workers": memory,
-        "hardware": f"{os.cpu_count()} x {platform.machine()}, Python {platform.python_version()}, "
-        f"torch {torch.__version__}",
     }
 
 
 def format_figures(figures: dict[str, Any]) -> str:
     """Return the figures as lines, each beside its limit."""
     lines = [
-        f"{figures['images']} images, {figures['boxes']} boxes, {figures['file_mb']:.0f} MB of JSON; "
-        f"{figures['hardware']}",
+        f"{figures['images']} images, {figures['boxes']} boxes, {figures['file_mb']:.0f} MB of JSON",
         f"ready in {figures['ready_seconds']:.1f} s (limit {MAX_SECONDS:.0f} s): reading "
         f"{figures['open_seconds']:.1f} s, looking for the image files {figures['files_present_seconds']:.1f} s",
     ]
@@ -152,10 +148,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=118_287, help="images of the generated file")
     parser.add_argument("--boxes", type=int, default=860_001, help="boxes of the generated file")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures to this file too")
     arguments = parser.parse_args()
+    hardware = describe_hardware(torch.device("cpu"))
     figures = measure(arguments.images, arguments.boxes)
-    print(json.dumps(figures) if arguments.json else format_figures(figures))
+    print(f"{hardware}\n{format_figures(figures)}")
+    if arguments.json:
+        ready = Figure("startup.ready_seconds", figures["ready_seconds"], unit="s")
+        extra = [
+            Figure(f"startup.worker_megabytes.{method}", worker["extra_mb"], unit="MB")
+            for method, worker in figures["workers"].items()
+        ]
+        write_figures(arguments.json, [ready, *extra], hardware, details=figures)
     is_within = figures["ready_seconds"] <= MAX_SECONDS and all(
         worker["extra_mb"] <= MAX_EXTRA_MEGABYTES for worker in figures["workers"].values()
     )

@@ -39,7 +39,7 @@ GPU_LIMITS: Final = {
 CPU_LIMITS: Final = dict.fromkeys(BENCHMARKS, 300)
 """Likewise with ``--device cpu``, where each should take at most 120 if nothing else runs."""
 
-TINY_LIMITS: Final = {name: limit for name, limit in GPU_LIMITS.items() if name not in BENCHMARKS}
+TINY_LIMITS: Final = {name: 3 * limit for name, limit in GPU_LIMITS.items() if name not in BENCHMARKS}
 
 NEED_DATA: Final = {"train", "evaluation", "resume"}
 

@@ -55,3 +55,13 @@ def test_a_call_takes_what_it_holds_at_once_and_a_small_one_after_a_large_one_is
     for megabytes in (64, 256, 64):
         extra = host_memory.extra_memory(lambda size=megabytes: hold(size))
         assert extra == pytest.approx(megabytes * MIB, rel=0.25)
+
+
+@on_linux
+def test_memory_that_the_allocator_has_kept_counts_again() -> None:
+    blocks = [bytearray(60_000) for _ in range(2000)]  # below what the allocator maps each for itself
+    last = blocks[-1]  # keeps the blocks below it from being given back of themselves
+    del blocks
+    extra = host_memory.extra_memory(lambda: [bytearray(60_000) for _ in range(1000)])
+    assert extra == pytest.approx(60_000_000, rel=0.25)
+    assert len(last) == 60_000
