@@ -66,7 +66,7 @@ _ALL: Final = (
     ),
     Target(
         "loss.speedup.bf16",
-        "the same in bf16 (elementwise: measured on any CPU)",
+        "the same in bf16",
         "x",
         _LOSS,
         _at_least(6),
@@ -106,7 +106,7 @@ _ALL: Final = (
     ),
     Target(
         "loss.growth.boxes_over_torchvision",
-        "the same over torchvision's",
+        "loss: that growth over torchvision's",
         "x",
         _LOSS,
         _at_most(1),
@@ -138,7 +138,7 @@ _ALL: Final = (
     ),
     Target(
         "assign.growth.boxes_over_torchvision",
-        "the same over torchvision's",
+        "assignment: that growth over torchvision's",
         "x",
         _ASSIGN,
         _at_most(1),

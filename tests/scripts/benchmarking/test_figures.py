@@ -55,6 +55,7 @@ def test_every_target_names_a_script_and_a_device() -> None:
         assert key == target.key
         assert target.script.removeprefix("benchmark_").removesuffix(".py") == key.split(".")[0]
         assert target.cpu or target.cuda
+    assert len({target.what for target in TARGETS.values()}) == len(TARGETS)  # each row of the page says which it is
 
 
 def test_the_file_reads_back_as_it_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
