@@ -5,9 +5,10 @@ from pathlib import Path
 from torch import Tensor
 
 from detector.data.annotations import AnnotationTable, build_table, complete_sizes
-from detector.data.decode import ImageError, Pixels, decode_image
+from detector.data.decode import ImageError, Pixels, decode_image_data, read_image_file
 from detector.data.formats.coco import read_coco_json
 from detector.data.formats.content import DatasetContent
+from detector.data.stages import StageClock
 from detector.errors import UserError
 from detector.structures import Categories, Sample, Size
 
@@ -43,7 +44,15 @@ class DetectionDataset:
         return self.images_dir / self.table.file_names[index]
 
     def __getitem__(self, index: int) -> Sample:
+        """Read image ``index`` in [0, I); see :meth:`read`."""
+        return self.read(index, StageClock())
+
+    def read(self, index: int, clock: StageClock) -> Sample:
         """Read image ``index`` in [0, I) with its boxes, labels and ignore flags, in the file's order.
+
+        Args:
+            index: of the image.
+            clock: adds up the time that the file and its decoding take.
 
         Raises:
             ImageError: the image cannot be read, has another size than annotated, or where none is annotated another
@@ -56,7 +65,7 @@ class DetectionDataset:
         height, width = table.sizes[index].tolist()
         image_id = int(table.image_ids[index])
         try:
-            image = self._decode(index, (height, width))
+            image = self._decode(index, (height, width), clock)
         except ImageError as error:
             raise ImageError(f"image id {image_id}: {error}") from error
         start, end = table.box_offsets[index : index + 2].tolist()
@@ -70,12 +79,14 @@ class DetectionDataset:
             original_size=(height, width),
         )
 
-    def _decode(self, index: int, size: Size) -> Pixels:
+    def _decode(self, index: int, size: Size, clock: StageClock) -> Pixels:
         """Decode an image whose size is annotated by that, any other one as viewers show it."""
         path = self.image_path(index)
-        if not self.table.is_measured[index]:
-            return decode_image(path, size)
-        image = decode_image(path)
+        is_measured = bool(self.table.is_measured[index])
+        with clock.stage("read"):
+            data = read_image_file(path)
+        with clock.stage("decode"):
+            image = decode_image_data(path, data, None if is_measured else size)
         if image.shape[:2] != size:
             raise ImageError(
                 f"{path}: the image has {image.shape[0]} x {image.shape[1]} pixels, but had {size[0]} x {size[1]} "

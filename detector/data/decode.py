@@ -46,7 +46,35 @@ def decode_image(path: Path, expected_size: Size | None = None) -> Pixels:
     Raises:
         ImageError: the file is missing, empty, no image, cut short, or of another size than annotated.
     """
-    data = _read_file(path)
+    return decode_image_data(path, read_image_file(path), expected_size)
+
+
+def read_image_file(path: Path) -> bytes:
+    """Return what is in an image file, not decoded.
+
+    Raises:
+        ImageError: the file is missing or empty.
+    """
+    try:
+        data = read_patiently(path)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise ImageError(f"{path}: cannot read the image: {_reason(error)}") from error
+    if not data:
+        raise ImageError(f"{path}: the image file is empty (0 bytes)")
+    return data
+
+
+def decode_image_data(path: Path, data: bytes, expected_size: Size | None) -> Pixels:
+    """Decode what :func:`read_image_file` returned; see :func:`decode_image`.
+
+    Args:
+        path: of the file, for messages.
+        data: its content.
+        expected_size: annotated (height, width), None where there is none.
+
+    Raises:
+        ImageError: the file is no image, cut short, or of another size than annotated.
+    """
     pixels = _decode(path, data)
     if expected_size is not None and pixels.shape[:2] == expected_size:
         return pixels
@@ -85,16 +113,6 @@ def read_orientation(path: Path) -> int:
         ImageError: the image is larger than Pillow opens.
     """
     return _read_orientation(path, path)
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        data = read_patiently(path)
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        raise ImageError(f"{path}: cannot read the image: {_reason(error)}") from error
-    if not data:
-        raise ImageError(f"{path}: the image file is empty (0 bytes)")
-    return data
 
 
 def _decode(path: Path, data: bytes) -> Pixels:

@@ -13,11 +13,13 @@ from torch.utils.data import DataLoader, Sampler
 
 from detector.config import DataConfig
 from detector.data.batch_source import BatchSource, ImageDataset, Loaded
+from detector.data.buffers import BatchBuffers
 from detector.data.continued_sampler import BatchSampler, ContinuedSampler
 from detector.data.padding import Padding
 from detector.data.repeat_factors import RepeatFactors
-from detector.data.samplers import EvalSampler, SampleKey, TrainSampler
+from detector.data.samplers import EvalSampler, SampleKey, TrainSampler, split_batch
 from detector.data.skipped_images import SkippedImages
+from detector.data.slot_sampler import PREFETCH_FACTOR, SlotSampler, build_buffers
 from detector.data.transforms import Transforms
 from detector.data.worker_deaths import Stream, leave_signals_alone, restarting
 from detector.errors import ResourceError, UserError
@@ -50,9 +52,20 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Batch]:
         for loaded in restarting(self._open(), self._open_again):
             self._skipped.add(loaded.notes)
-            if loaded.batch is None:
+            batch = loaded.unpack()
+            if batch is None:
                 raise UserError(loaded.error)
-            yield loaded.batch
+            del loaded  # so that the memory of the batch is free as soon as the caller is done with it
+            yield batch
+            del batch
+        self.buffers.release_memory()
+
+    @property
+    def buffers(self) -> BatchBuffers:
+        """What batches are written to."""
+        source = self._loader.dataset
+        assert isinstance(source, BatchSource)
+        return source.buffers
 
     def _open_again(self, first: int) -> "Stream[Loaded]":
         """Make a new loader in place of one with a dead process, and start it at the batch that was next."""
@@ -132,8 +145,9 @@ def build_train_loader(
         num_processes=num_processes,
         start_step=start_step,
     )
-    source = BatchSource(dataset, padding, data.max_side, transforms, seed, data.on_unreadable)
-    make_loader = partial(_data_loader, source, num_workers=data.num_workers, pin_memory=pin_memory)
+    make_source = partial(BatchSource, dataset, padding, data.max_side, transforms, seed, data.on_unreadable)
+    make_buffers = partial(build_buffers, data, *split_batch(data.batch_size, data.images_per_forward, num_processes))
+    make_loader = partial(_data_loader, make_source, make_buffers, num_workers=data.num_workers, pin_memory=pin_memory)
     return BatchLoader(make_loader, sampler, data.max_unreadable)
 
 
@@ -174,19 +188,26 @@ def build_eval_loader(
         rank=rank,
         num_processes=num_processes,
     )
-    source = BatchSource(dataset, padding, data.max_side)
-    make_loader = partial(_data_loader, source, num_workers=data.num_workers, pin_memory=pin_memory)
+    make_source = partial(BatchSource, dataset, padding, data.max_side)
+    make_buffers = partial(build_buffers, data, batch_size)
+    make_loader = partial(_data_loader, make_source, make_buffers, num_workers=data.num_workers, pin_memory=pin_memory)
     return BatchLoader(make_loader, sampler)
 
 
 def _data_loader(
-    source: BatchSource, sampler: Sampler[list[SampleKey]], num_workers: int, pin_memory: bool
+    make_source: Callable[..., BatchSource],
+    make_buffers: Callable[[], BatchBuffers],
+    sampler: Sampler[list[SampleKey]],
+    num_workers: int,
+    pin_memory: bool,
 ) -> "DataLoader[Loaded]":
+    buffers = make_buffers()  # new ones for every loader: what is left of one before must not write to them
     with _quiet_about_many_workers():
         return DataLoader(
-            source,
-            batch_sampler=sampler,
+            make_source(buffers=buffers),
+            batch_sampler=SlotSampler(sampler, buffers),  # type: ignore[arg-type]  # no lists, but only we read them
             num_workers=num_workers,
+            prefetch_factor=PREFETCH_FACTOR if num_workers else None,
             collate_fn=_as_it_is,
             pin_memory=pin_memory,
             persistent_workers=num_workers > 0,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from detector.structures import Sample, Size
 
@@ -46,12 +47,28 @@ def resize_sample(sample: Sample, size: Size) -> Sample:
     Returns:
         The resized sample; boxes are in pixels of the new image.
     """
-    old_height, old_width = sample.image.shape[:2]
-    height, width = size
-    if (height, width) == (old_height, old_width):
+    if size == sample.image.shape[:2]:
         return sample
+    return resize_into(sample, np.empty((*size, 3), dtype=np.uint8))
+
+
+def resize_into(sample: Sample, pixels: npt.NDArray[np.uint8]) -> Sample:
+    """Resize as :func:`resize_sample` does, into memory that is there already.
+
+    Args:
+        sample: image and ground truth.
+        pixels: [h, w, 3], to be filled; its rows may lie apart.
+
+    Returns:
+        The resized sample; its image is ``pixels``.
+    """
+    old_height, old_width = sample.image.shape[:2]
+    height, width = pixels.shape[:2]
+    if (height, width) == (old_height, old_width):
+        pixels[:] = sample.image
+        return replace(sample, image=pixels)
     interpolation = cv2.INTER_AREA if height * width < old_height * old_width else cv2.INTER_LINEAR
-    image = cv2.resize(sample.image, (width, height), interpolation=interpolation)
+    cv2.resize(sample.image, (width, height), dst=pixels, interpolation=interpolation)
     ratio_y, ratio_x = height / old_height, width / old_width
     boxes = sample.boxes.astype(np.float64) * (ratio_x, ratio_y, ratio_x, ratio_y)
-    return replace(sample, image=np.asarray(image, dtype=np.uint8), boxes=boxes.astype(np.float32))
+    return replace(sample, image=pixels, boxes=boxes.astype(np.float32))

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from detector.data.horizontal_flip import find_horizontal_flip, has_area
 from detector.data.transform_building import Origins, build_pipeline
 from detector.errors import UserError
 from detector.structures import Sample
@@ -39,6 +40,7 @@ class Transforms:
     def __init__(self, augment: Sequence[Mapping[str, Any]], origins: Origins | None = None) -> None:
         self._augment = tuple(dict(entry) for entry in augment)
         self._pipeline = build_pipeline(self._augment, origins or {}) if self._augment else None
+        self._flip = find_horizontal_flip(self._pipeline)
 
     def __reduce__(self) -> tuple[type["Transforms"], tuple[tuple[dict[str, Any], ...]]]:
         return Transforms, (self._augment,)
@@ -58,6 +60,9 @@ class Transforms:
         """
         if self._pipeline is None:
             return sample
+        if self._flip is not None and has_area(sample.boxes):
+            flipped, numbers = self._flip(sample, _draws(np.random.default_rng(seed)))
+            return _with_boxes(flipped, flipped.boxes, numbers)
         _seed_pipeline(self._pipeline, seed)
         # The boxes' numbers stand in for labels: label fields pass through float32, which garbles large integers.
         try:
@@ -96,8 +101,13 @@ def build_transforms(augment: Sequence[Mapping[str, Any]], origins: Origins | No
 
 def _seed_pipeline(pipeline: Any, seed: tuple[int, int]) -> None:
     generator = np.random.default_rng(seed)
-    pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
+    pipeline.set_random_state(generator, _draws(generator))
     cv2.setRNGSeed(int(generator.integers(2**31)))  # noise and clustering inside OpenCV
+
+
+def _draws(generator: np.random.Generator) -> random.Random:
+    """Return what albumentations' transforms decide by; the next draw of their other generator seeds it."""
+    return random.Random(int(generator.integers(2**63)))
 
 
 def _with_boxes(sample: Sample, boxes: Any, numbers: Any) -> Sample:

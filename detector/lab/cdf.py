@@ -13,6 +13,7 @@ from torch import Tensor
 from detector.data.dataset import DetectionDataset
 from detector.data.loader import build_eval_loader
 from detector.data.opening import open_val
+from detector.data.stages import StageClock
 from detector.drawing.plots import save_figure
 from detector.engine.evaluate import Progress, no_progress, validation_overrides
 from detector.engine.evaluator import Advance, check_categories
@@ -127,9 +128,9 @@ class Subset:
         """I, the number of images."""
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> Sample:
+    def read(self, index: int, clock: StageClock) -> Sample:
         """Read image ``index`` in [0, I)."""
-        return self.dataset[self.indices[index]]
+        return self.dataset.read(self.indices[index], clock)
 
 
 @torch.inference_mode()

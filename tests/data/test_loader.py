@@ -1,4 +1,5 @@
 import logging
+import os
 import pickle
 from itertools import islice
 from typing import Any
@@ -10,9 +11,11 @@ from torch.testing import assert_close
 
 from detector.config import DataConfig, SplitConfig
 from detector.data.batch_source import BatchSource, Loaded
+from detector.data.buffers import BatchBuffers
 from detector.data.loader import BatchLoader, build_eval_loader, build_train_loader
 from detector.data.padding import Padding
 from detector.data.repeat_factors import RepeatFactors
+from detector.data.stages import StageClock, StageSeconds
 from detector.data.transforms import Transforms
 from detector.errors import UserError
 from detector.structures import Batch, Sample
@@ -35,7 +38,7 @@ class FakeDataset:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def __getitem__(self, index: int) -> Sample:
+    def read(self, index: int, clock: StageClock) -> Sample:
         if index in self.unreadable:
             raise UserError(f"image {index}.jpg: cannot be decoded")
         height, width = self.sizes[index].tolist()
@@ -53,7 +56,7 @@ class FakeDataset:
 
 
 class BrokenDataset(FakeDataset):
-    def __getitem__(self, index: int) -> Sample:
+    def read(self, index: int, clock: StageClock) -> Sample:
         raise UserError(f"images/{index}.jpg: not found\nexpected it in the folder images")
 
 
@@ -220,10 +223,44 @@ def test_spawned_workers_give_the_same_batches() -> None:
         assert_same(actual, same)
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_batches_in_use_are_never_written_to_again(num_workers: int) -> None:
+    # More than there are slots, so some come in memory of their own.
+    held = list(islice(train_loader(config(num_workers=num_workers), FakeDataset()), 12))
+    for batch, expected in zip(held, train_loader(config(), FakeDataset()), strict=False):
+        assert_same(batch, expected)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_batches_that_are_let_go_leave_their_memory_to_later_ones(num_workers: int) -> None:
+    loader = train_loader(config(num_workers=num_workers), FakeDataset())
+    addresses = [batch.images.data_ptr() for batch in islice(loader, 30)]
+    assert len(set(addresses)) <= loader.buffers.num_free + num_workers * 2
+
+
+def test_evaluating_again_gives_the_same_batches_and_keeps_no_memory_in_between() -> None:
+    loader = build_eval_loader(config(num_workers=2), FakeDataset(), short_side=48, batch_size=3)
+    first = []
+    for batch in loader:
+        first.append(batch.images.clone())
+        del batch
+    assert os.fstat(loader.buffers._fd).st_blocks == 0
+    for actual, expected in zip(loader, first, strict=True):
+        assert_close(actual.images, expected, atol=0, rtol=0)
+
+
+def test_the_seconds_of_all_stages_come_with_a_batch() -> None:
+    loader = train_loader(config(), FakeDataset())
+    loaded = next(iter(loader._loader))
+    assert loaded.seconds.read == loaded.seconds.decode == 0  # this dataset reads nothing
+    assert loaded.seconds.augment > 0
+    assert loaded.seconds.resize > 0
+
+
 def test_what_workers_get_can_be_pickled() -> None:
-    source = BatchSource(FakeDataset(), Padding(32), 96, Transforms(AUGMENT), 7, "skip")
+    source = BatchSource(FakeDataset(), Padding(32), 96, Transforms(AUGMENT), 7, "skip", buffers=BatchBuffers(1, 8))
     assert isinstance(pickle.loads(pickle.dumps(source)), BatchSource)
-    loaded = Loaded(None, "message", ("note",))
+    loaded = Loaded(None, "message", ("note",), StageSeconds())
     assert pickle.loads(pickle.dumps(loaded)) == loaded
 
 
