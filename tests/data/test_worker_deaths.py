@@ -12,6 +12,7 @@ import pytest
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from detector.data.loader import build_eval_loader
+from detector.data.stages import StageClock
 from detector.errors import ResourceError, UserError
 from detector.structures import Sample
 from tests.data.test_loader import FakeDataset, assert_same, config, train_loader
@@ -30,12 +31,12 @@ class DeadlyDataset(FakeDataset):
         super().__init__()
         self.folder, self.deadly, self.times, self.number = folder, deadly, times, number
 
-    def __getitem__(self, index: int) -> Sample:
+    def read(self, index: int, clock: StageClock) -> Sample:
         if index == self.deadly and len(list(self.folder.iterdir())) < self.times:
             (self.folder / f"{time.monotonic_ns()}").touch()
             os.kill(os.getpid(), self.number)
             time.sleep(60)
-        return super().__getitem__(index)
+        return super().read(index, clock)
 
 
 @pytest.mark.parametrize(("num_workers", "times"), [(1, 1), (3, 2)])
@@ -90,7 +91,7 @@ def test_the_training_process_is_not_interrupted_where_it_stands(tmp_path: Path)
 
 def test_errors_of_a_worker_are_no_deaths() -> None:
     class Failing(FakeDataset):
-        def __getitem__(self, index: int) -> Sample:
+        def read(self, index: int, clock: StageClock) -> Sample:
             raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
