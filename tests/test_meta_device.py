@@ -108,7 +108,12 @@ def make_head(batch: Batch, num_logits: int = NUM_CLASSES) -> nn.Module:
 
 def make_matcher() -> Matcher:
     return Matcher(
-        AnchorGenerator(), fg_iou_thresh=0.5, bg_iou_thresh=0.4, allow_low_quality_matches=True, ignore_ioa_thresh=0.5
+        AnchorGenerator(),
+        fg_iou_thresh=0.5,
+        bg_iou_thresh=0.4,
+        allow_low_quality_matches=True,
+        ignore_ioa_thresh=0.5,
+        backend="eager",  # what a device would get; on the CPU itself, values may be read
     )
 
 

@@ -105,6 +105,8 @@ class AssignConfig(Section):
     """Also match the best anchors of each ground truth, whatever their IoU (if above 0)."""
     ignore_ioa_thresh: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Unmatched anchors with this much of their area in one ignore region (crowd) are ignored."""
+    backend: Literal["auto", "sparse", "eager", "triton"] = "auto"
+    """Who computes the overlaps, with the same result: auto takes sparse on a CPU; on a GPU triton, or else eager."""
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:

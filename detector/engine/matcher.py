@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from detector.anchors import AnchorGenerator, build_anchor_generator
-from detector.assign import assign_anchors
+from detector.assign import Backend, assign_anchors
 from detector.config import Config
 from detector.structures import AnchorTargets, Batch
 
@@ -17,6 +17,7 @@ class Matcher:
         bg_iou_thresh: likewise.
         allow_low_quality_matches: likewise.
         ignore_ioa_thresh: likewise.
+        backend: likewise.
     """
 
     def __init__(
@@ -27,12 +28,14 @@ class Matcher:
         bg_iou_thresh: float,
         allow_low_quality_matches: bool,
         ignore_ioa_thresh: float,
+        backend: Backend = "auto",
     ) -> None:
         self.anchor_generator = anchor_generator
         self.fg_iou_thresh = fg_iou_thresh
         self.bg_iou_thresh = bg_iou_thresh
         self.allow_low_quality_matches = allow_low_quality_matches
         self.ignore_ioa_thresh = ignore_ioa_thresh
+        self.backend: Backend = backend
 
     def anchors(self, images: Tensor) -> Tensor:
         """Return [R, 4] anchors for padded images [N, H, W, 3], on their device."""
@@ -58,6 +61,7 @@ class Matcher:
             bg_iou_thresh=self.bg_iou_thresh,
             allow_low_quality_matches=self.allow_low_quality_matches,
             ignore_ioa_thresh=self.ignore_ioa_thresh,
+            backend=self.backend,
         )
         return anchors, targets
 
@@ -70,4 +74,5 @@ def build_matcher(config: Config) -> Matcher:
         bg_iou_thresh=config.assign.bg_iou_thresh,
         allow_low_quality_matches=config.assign.allow_low_quality_matches,
         ignore_ioa_thresh=config.assign.ignore_ioa_thresh,
+        backend=config.assign.backend,
     )

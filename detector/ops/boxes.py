@@ -27,16 +27,31 @@ def pairwise_intersection(gt_boxes: Tensor, anchors: Tensor) -> Tensor:
 
     Args:
         gt_boxes: [..., M, 4] xyxy; M may be 0.
-        anchors: [R, 4] xyxy.
+        anchors: [..., R, 4] xyxy; the leading dimensions of both broadcast.
 
     Returns:
         [..., M, R] area in square pixels, 0 where they do not touch.
     """
     gt_x1, gt_y1, gt_x2, gt_y2 = gt_boxes.unsqueeze(-2).unbind(-1)  # [..., M, 1]
-    x1, y1, x2, y2 = anchors.unbind(-1)  # [R]
+    x1, y1, x2, y2 = anchors.unsqueeze(-3).unbind(-1)  # [..., 1, R]
     width = (torch.minimum(gt_x2, x2) - torch.maximum(gt_x1, x1)).clamp_(min=0)
     height = (torch.minimum(gt_y2, y2) - torch.maximum(gt_y1, y1)).clamp_(min=0)
     return width.mul_(height)
+
+
+def iou_of_intersection(intersection: Tensor, gt_boxes: Tensor, anchors: Tensor) -> Tensor:
+    """Return intersection over union, written over the intersection.
+
+    Args:
+        intersection: [..., M, R] of :func:`pairwise_intersection`; it becomes the result.
+        gt_boxes: [..., M, 4] xyxy; M may be 0.
+        anchors: [..., R, 4] xyxy, of positive area.
+
+    Returns:
+        [..., M, R] in [0, 1].
+    """
+    union = (box_area(gt_boxes).unsqueeze(-1) + box_area(anchors).unsqueeze(-2)).sub_(intersection)
+    return intersection.div_(union)
 
 
 def pairwise_iou(gt_boxes: Tensor, anchors: Tensor) -> Tensor:
@@ -44,14 +59,12 @@ def pairwise_iou(gt_boxes: Tensor, anchors: Tensor) -> Tensor:
 
     Args:
         gt_boxes: [..., M, 4] xyxy; M may be 0. Rows of zeros (padding) have IoU 0 with every anchor.
-        anchors: [R, 4] xyxy, of positive area.
+        anchors: [..., R, 4] xyxy, of positive area; the leading dimensions of both broadcast.
 
     Returns:
         [..., M, R] in [0, 1].
     """
-    intersection = pairwise_intersection(gt_boxes, anchors)
-    union = box_area(gt_boxes).unsqueeze(-1) + box_area(anchors) - intersection
-    return intersection.div_(union)
+    return iou_of_intersection(pairwise_intersection(gt_boxes, anchors), gt_boxes, anchors)
 
 
 def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
