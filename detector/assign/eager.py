@@ -11,8 +11,8 @@ from torch import Tensor
 from detector.assign.rules import MatchRules, Overlaps, compare, decide
 
 _MAX_PAIRS: Final = 2**24
-"""Elements of one [N, m, R] block, 64 MB in float32: bounds the memory for crowded images. At COCO's size a batch takes a
-few blocks, each of which fills a GPU."""
+"""Elements of one [N, m, R] block, 64 MB in float32: bounds the memory for crowded images. A batch at
+COCO's size takes a few blocks, each of which fills a GPU."""
 
 
 def match_eager(

@@ -65,7 +65,7 @@ def match_kernel(
                 best = tl.load(best_of_gt + row)
                 if best > 0:
                     forced = tl.where(iou == best, 1, forced)
-        if has_ignore:
+        if has_ignore:  # noqa: SIM102 - known to the compiler, unlike the other condition
             if tl.load(gt_ignore + row) != 0:
                 _, ioa = _overlap(gt_boxes + row * 4, x1, y1, x2, y2)
                 in_ignore = tl.where(ioa >= ignore_ioa_thresh, 1, in_ignore)

@@ -35,7 +35,9 @@ class MatchRules:
         if self.bg_iou_thresh > self.fg_iou_thresh:
             raise ValueError(f"bg_iou_thresh = {self.bg_iou_thresh} is above fg_iou_thresh = {self.fg_iou_thresh}")
         if self.ignore_ioa_thresh <= 0:
-            raise ValueError(f"ignore_ioa_thresh = {self.ignore_ioa_thresh} must be above 0, which every anchor reaches")
+            raise ValueError(
+                f"ignore_ioa_thresh = {self.ignore_ioa_thresh} must be above 0, which every anchor reaches"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ truth touches few of the blocks. Three passes, each over fewer pairs:
 
 The other anchors are background. Pairs are found by reading values, which is nothing on a CPU and would stall a GPU.
 
-Letters: N images, M ground truths (padded), G = N * M of the batch, R anchors, B blocks of S anchors, P pairs of a block
-and a ground truth.
+Letters: N images, M ground truths (padded), G = N * M of the batch, R anchors, B blocks of S anchors, P pairs of a
+block and a ground truth.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,8 @@ _BLOCK: Final = 512
 """S. Smaller blocks are more to loop over, larger ones are touched by more ground truths."""
 
 _MAX_PAIRS: Final = 2**15 - _BLOCK
-"""Elements of a temporary. It stays in the cache; and from 2^15 elements on, torch splits an operation over its threads,
-which then wait for each other for longer than they work, most of all with loader processes beside them."""
+"""Elements of a temporary. It stays in the cache; and from 2^15 elements on, torch splits an operation over its
+threads, which then wait for each other for longer than they work, most of all with loader processes beside them."""
 
 _LEAST: Final = 2.0**-149
 """The smallest float32 above 0: an anchor that does not touch a ground truth is no candidate."""
@@ -51,15 +51,15 @@ def match_sparse(
         limits = torch.minimum(limits, best_of_gt)
     limits.clamp_(min=_LEAST)
     kept = best_of_pair >= limits[gt_idxs]
-    candidates = _candidates(pairwise_iou, blocks, boxes, block_idxs[kept], gt_idxs[kept], limits, matches.shape)
+    is_candidate = torch.zeros_like(matches, dtype=torch.bool)
+    _mark_candidates(is_candidate, pairwise_iou, blocks, boxes, block_idxs[kept], gt_idxs[kept], limits)
     if gt_ignore is not None and gt_ignore.any():
         block_idxs, gt_idxs = (touching & gt_ignore.flatten()).nonzero().unbind(1)
         limits.fill_(rules.ignore_ioa_thresh)
-        more = _candidates(_pairwise_ioa, blocks, boxes, block_idxs, gt_idxs, limits, matches.shape)
-        candidates = torch.cat([candidates, more]).unique()
+        _mark_candidates(is_candidate, _pairwise_ioa, blocks, boxes, block_idxs, gt_idxs, limits)
 
     best_of_gt = best_of_gt.view_as(gt_mask)
-    for part in candidates.split(max(1, _MAX_PAIRS // gt_mask.shape[1])):
+    for part in is_candidate.flatten().nonzero().squeeze(1).split(max(1, _MAX_PAIRS // gt_mask.shape[1])):
         images, anchor_idxs = part // len(anchors), part % len(anchors)
         ignore = None if gt_ignore is None else gt_ignore[images]
         found = compare(
@@ -103,7 +103,7 @@ def _best_of_pairs(blocks: Tensor, boxes: Tensor, block_idxs: Tensor, gt_idxs: T
     best = [
         pairwise_iou(boxes[part], block).amax(dim=1)
         for block, rows in zip(blocks, gt_idxs.split(num_of_block), strict=True)
-        for part in rows.split(_MAX_PAIRS // _BLOCK)
+        for part in rows.split(max(1, _MAX_PAIRS // _BLOCK))
     ]
     return torch.cat(best)
 
@@ -113,37 +113,32 @@ def _pairwise_ioa(gt_boxes: Tensor, anchors: Tensor) -> Tensor:
     return pairwise_intersection(gt_boxes, anchors) / box_area(anchors).unsqueeze(-2)
 
 
-def _candidates(
+def _mark_candidates(
+    is_candidate: Tensor,
     overlap: Callable[[Tensor, Tensor], Tensor],
     blocks: Tensor,
     boxes: Tensor,
     block_idxs: Tensor,
     gt_idxs: Tensor,
     limits: Tensor,
-    shape: torch.Size,
-) -> Tensor:
-    """Return the anchors whose overlap with a ground truth of theirs reaches its limit.
+) -> None:
+    """Mark the anchors whose overlap with a ground truth of their image reaches its limit.
 
     Args:
+        is_candidate: [N, R] bool, to be set.
         overlap: what to compare with the limit.
         blocks: [B, S, 4] anchors.
         boxes: [G, 4] ground truths.
         block_idxs: [P] blocks to search ...
         gt_idxs: [P] ... for anchors of these ground truths.
         limits: [G] lowest overlap with each ground truth.
-        shape: [N, R].
-
-    Returns:
-        [C] int64, indices into the flattened [N, R], rising.
     """
-    num_images, num_anchors = shape
+    num_images, num_anchors = is_candidate.shape
     num_gt = len(boxes) // num_images
-    found = [block_idxs.new_zeros(0)]
-    parts = (idxs.split(_MAX_PAIRS // _BLOCK) for idxs in (block_idxs, gt_idxs))
+    parts = (idxs.split(max(1, _MAX_PAIRS // _BLOCK)) for idxs in (block_idxs, gt_idxs))
     for block_part, gt_part in zip(*parts, strict=True):
         overlaps = overlap(boxes[gt_part].unsqueeze(1), blocks[block_part]).squeeze(1)  # [p, S]
         rows, columns = (overlaps >= limits[gt_part].unsqueeze(1)).nonzero().unbind(1)
-        anchor_idxs = block_part[rows] * _BLOCK + columns
-        flat = gt_part[rows] // num_gt * num_anchors + anchor_idxs
-        found.append(flat[anchor_idxs < num_anchors])  # without those that fill up the last block
-    return torch.cat(found).unique()
+        # The last block is filled up with copies of the last anchor.
+        anchor_idxs = (block_part[rows] * _BLOCK + columns).clamp_(max=num_anchors - 1)
+        is_candidate[gt_part[rows] // num_gt, anchor_idxs] = True

@@ -9,10 +9,16 @@ from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
 from detector.assign import assign_anchors
-from detector.structures import BACKGROUND, IGNORE, AnchorTargets
+from detector.structures import BACKGROUND, IGNORE
+from tests.assign.cases import BACKENDS, assert_targets_equal
 from tests.helpers import random_boxes
 
 Box = Sequence[int]
+
+
+@pytest.fixture(params=BACKENDS, autouse=True)
+def _each_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detector.assign.assignment._resolve", lambda *_: request.param)
 
 
 def grid_boxes(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -216,7 +222,9 @@ def test_chunks_give_identical_targets(max_pairs: int, monkeypatch: pytest.Monke
     arguments = (anchors, gt_boxes, torch.arange(11).expand(2, -1), kind < 2, kind == 2)
     whole = assign_anchors(*arguments)
     assert (whole.num_foreground > 0).all()
-    monkeypatch.setattr("detector.assign._MAX_PAIRS", max_pairs)
+    monkeypatch.setattr("detector.assign.eager._MAX_PAIRS", max_pairs)
+    monkeypatch.setattr("detector.assign.sparse._MAX_PAIRS", max(1, max_pairs))
+    monkeypatch.setattr("detector.assign.sparse._BLOCK", 7)
     assert_targets_equal(assign_anchors(*arguments), whole)
 
 
@@ -235,6 +243,6 @@ def test_thresholds_in_the_wrong_order_are_refused() -> None:
         assign_anchors(torch.ones(1, 4), *as_batch(torch.ones(1, 4)), bg_iou_thresh=0.6)
 
 
-def assert_targets_equal(actual: AnchorTargets, expected: AnchorTargets) -> None:
-    for name in ("target_labels", "matched_idxs", "matched_boxes", "num_unmatched_gt"):
-        assert_close(getattr(actual, name), getattr(expected, name), atol=0, rtol=0)
+def test_a_share_of_ignore_regions_that_every_anchor_has_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"ignore_ioa_thresh = 0.0 must be above 0"):
+        assign_anchors(torch.ones(1, 4), *as_batch(torch.ones(1, 4)), ignore_ioa_thresh=0.0)
