@@ -54,7 +54,8 @@ class Watch(TorchDispatchMode):
         tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
         if name.startswith(WAITING) or len({tensor.device for tensor in tensors}) > 1:
             self.waits.append(name)
-        if name.startswith("index") and any(tensor.dtype == torch.bool for tensor in tree_leaves(args[1:2])):
+        indices = [leaf for leaf in tree_leaves(args[1:2]) if isinstance(leaf, Tensor)]
+        if name.startswith("index") and any(index.dtype == torch.bool for index in indices):
             self.waits.append(f"{name} with a mask")
         return result
 
