@@ -54,6 +54,7 @@ def _at_most(limit: float) -> Bound:
 
 _LOSS, _ASSIGN, _STEP = "benchmark_loss.py", "benchmark_assign.py", "benchmark_step.py"
 _LOADER, _INFERENCE, _EVALUATION = "benchmark_loader.py", "benchmark_inference.py", "benchmark_evaluation.py"
+_CHECKPOINT = "benchmark_checkpoint.py"
 
 _ALL: Final = (
     Target(
@@ -221,6 +222,14 @@ _ALL: Final = (
         "x",
         _EVALUATION,
         _at_least(20),
+    ),
+    Target(
+        "checkpoint.share",
+        "time that saving every 100 steps adds to a run",
+        "%",
+        _CHECKPOINT,
+        _at_most(5),
+        _at_most(5),
     ),
 )
 

@@ -1,17 +1,20 @@
 """The train loop on a tiny dataset, from the configuration to the files of the run folder."""
 
+import dataclasses
 import json
 import math
 import os
+import random
 import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from detector.config_io import load_config
+from detector.config_io import dump_config, load_config
 from detector.criterion import Criterion
 from detector.engine.checkpoint import load_checkpoint
 from detector.engine.clock import StepClock
@@ -387,3 +390,80 @@ def test_a_loaded_detector_uses_the_average_unless_told_otherwise(tmp_path: Path
     plain = run_tiny(tmp_path, f"output_dir={tmp_path}/plain")
     with pytest.raises(UserError, match="has no moving average"):
         load_detector(plain / "checkpoints/last.pt", weights="ema")
+
+
+def test_no_global_random_number_is_drawn_while_a_run_trains(tmp_path: Path):
+    config, origins = tiny_config(tmp_path, "schedule.max_steps=2", "eval.every=2")
+    run = build_run(config, origins)
+
+    def states() -> tuple[object, ...]:
+        name, keys, *rest = np.random.get_state()  # noqa: NPY002 (that nobody uses it is the point)
+        return torch.get_rng_state().tolist(), random.getstate(), name, np.asarray(keys).tolist(), rest
+
+    before = states()
+    with run.recorder:
+        train_loop(run)
+    assert states() == before
+
+
+def test_a_request_to_stop_leaves_the_evaluation_to_the_resumed_run(tmp_path: Path):
+    options = ("schedule.max_steps=2", "eval.every=1", "checkpoint.every=9", "eval.num_pictures=0")
+    whole = run_tiny(tmp_path, *options, f"output_dir={tmp_path}/whole")
+    config, origins = tiny_config(tmp_path, *options)
+    run = build_run(config, origins)
+    with StopRequest() as stop:
+
+        def stopping(*arguments: Any, **keywords: Any) -> Any:
+            stop.signal_name = "SIGTERM"  # while the first image is scored
+            return run.evaluator(*arguments, **keywords)
+
+        stopped = dataclasses.replace(run, evaluator=_Wrapper(run.evaluator, stopping))
+        with run.recorder, pytest.raises(StoppedEarly, match="SIGTERM after step 1; everything is saved"):
+            train_loop(stopped, stop)
+    assert load_checkpoint(run.output_dir / "checkpoints/last.pt")["evaluation_due"]
+    assert read_rows(run.output_dir, "eval") == []
+    run_tiny(tmp_path, *options, resume="auto")
+    assert without_times(read_rows(run.output_dir)) == without_times(read_rows(whole))
+    contents = [load_checkpoint(folder / "checkpoints/best.pt") for folder in (run.output_dir, whole)]
+    torch.testing.assert_close(contents[0]["model"], contents[1]["model"], rtol=0, atol=0)
+    assert contents[0]["best"] == contents[1]["best"]
+
+
+def test_other_data_is_no_resume_unless_it_only_lies_elsewhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = run_tiny(tmp_path, "schedule.max_steps=1", "eval.every=9")
+    moved = (tmp_path / "data").rename(tmp_path / "moved")
+    elsewhere = [
+        f"data.{split}={{annotations: {moved}/annotations.json, images: {moved}/{images}}}"
+        for split, images in (("train", "images"), ("val", "val_images"))
+    ]
+    (tmp_path / "data").mkdir()  # nothing is made there again
+    run_tiny(tmp_path, *elsewhere, "schedule.max_steps=2", resume="auto")
+    assert "the schedule is another one from here on: schedule.max_steps 1 -> 2" in capsys.readouterr().out
+    content = json.loads((moved / "annotations.json").read_text())
+    content["annotations"].pop()
+    (moved / "annotations.json").write_text(json.dumps(content))
+    options = (*elsewhere, "schedule.max_steps=3")
+    with pytest.raises(
+        UserError, match=r"its data is not what it was:\n  data\.train: 8 images with 13 boxes -> 8 with 12"
+    ):
+        run_tiny(tmp_path, *options, resume="auto")
+    run_tiny(tmp_path, *options, resume="auto", allow_changes=True)
+    assert [row["step"] for row in read_rows(folder, "train")] == [1, 2, 3]
+
+
+def test_momentum_of_another_memory_layout_belongs_to_the_same_weights(tmp_path: Path):
+    config, origins = tiny_config(tmp_path, "schedule.max_steps=2", "eval.every=9")
+    run = build_run(config, origins)
+    run.recorder.close()
+    content = run.state.to_checkpoint(dump_config(config), run.data.train.categories)
+    for state in content["optimizer"]["state"].values():
+        momentum = torch.randn(state["momentum_buffer"].shape)
+        if momentum.ndim == 4:
+            momentum = momentum.contiguous(memory_format=torch.channels_last)
+        state["momentum_buffer"] = momentum
+    run.state.load_checkpoint(content, "step.pt", run.data.train.categories)
+    for (parameter, state), saved in zip(
+        run.state.optimizer.state.items(), content["optimizer"]["state"].values(), strict=True
+    ):
+        assert state["momentum_buffer"].stride() == parameter.stride()
+        torch.testing.assert_close(state["momentum_buffer"], saved["momentum_buffer"], rtol=0, atol=0)
