@@ -23,6 +23,7 @@ from detector.engine.benchmark.stretches import (
     Step,
     Stretch,
     first_steps,
+    keep_steps,
     loader_alone,
     ready_steps,
     whole_steps,
@@ -128,8 +129,9 @@ def _measure(run: Run, startup_seconds: float, num_steps: int, say: Callable[[st
     say("training")
     _restart_peak(run.device)
     first_step_seconds = first_steps(run, batches)
-    whole, kept = whole_steps(run, batches, num_steps)
+    whole = whole_steps(run, batches, num_steps)
     say("training with the data already there")
+    kept = keep_steps(run, batches)
     ready = ready_steps(run, kept, num_steps)
     peak, reserved = _peak_memory(run.device)
     say("measuring the machine, and how many images fit")

@@ -1,11 +1,13 @@
 """Timed stretches of the train loop: all of it, the steps alone, the loader alone."""
 
+import copy
 import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from detector.data.slot_sampler import PREFETCH_FACTOR
 from detector.engine.benchmark.ceilings import synchronize
 from detector.engine.clock import StepClock
 from detector.engine.run import Run
@@ -15,7 +17,7 @@ MAX_SECONDS: Final = 60.0
 """No step of a stretch is begun after so long: figures of a few slow steps are as good as those of many fast ones."""
 
 _KEPT_STEPS: Final = 4
-"""Steps whose batches are kept, to be made again with the data already there."""
+"""Steps that are made over and over with the data already there."""
 
 _WARM_UP_STEPS: Final = 2
 _WARM_UP_SECONDS: Final = 20.0
@@ -59,9 +61,8 @@ def first_steps(run: Run, batches: Iterator[Batch]) -> float:
     return seconds[0]
 
 
-def whole_steps(run: Run, batches: Iterator[Batch], num_steps: int) -> tuple[Stretch, list[Step]]:
-    """Do what the train loop does between two log rows; return its time, and the last steps' batches."""
-    kept: list[Step] = []
+def whole_steps(run: Run, batches: Iterator[Batch], num_steps: int) -> Stretch:
+    """Do what the train loop does between two log rows."""
     synchronize(run.device)
     clock, start, done = StepClock(), time.perf_counter(), 0
     while done < num_steps and (done == 0 or time.perf_counter() - start < MAX_SECONDS):
@@ -69,19 +70,24 @@ def whole_steps(run: Run, batches: Iterator[Batch], num_steps: int) -> tuple[Str
             step = _next_step(run, batches)
         _make_step(run, step)
         clock.count_step()
-        kept = [*kept[-_KEPT_STEPS + 1 :], step]
         done += 1
     synchronize(run.device)
     waited, seconds = clock.means()
-    return Stretch(done, seconds * done, waited * done), kept
+    return Stretch(done, seconds * done, waited * done)
+
+
+def keep_steps(run: Run, batches: Iterator[Batch]) -> list[Step]:
+    """Return the batches of the next few steps, on the device and in memory of their own."""
+    # Copies, because the loader writes to its memory again as soon as nobody refers to it, and waits for no one else.
+    steps = (copy.deepcopy(_next_step(run, batches)) for _ in range(_KEPT_STEPS))
+    return [tuple(batch.to(run.device) for batch in step) for step in steps]
 
 
 def ready_steps(run: Run, steps: Sequence[Step], num_steps: int) -> Stretch:
     """Make steps of batches that are on the device already, over and over."""
-    there = [tuple(batch.to(run.device) for batch in step) for step in steps]
 
     def make(number: int) -> None:
-        run.stepper(there[number % len(there)])
+        run.stepper(steps[number % len(steps)])
 
     make(0)
     synchronize(run.device)
@@ -96,7 +102,7 @@ def ready_steps(run: Run, steps: Sequence[Step], num_steps: int) -> Stretch:
 def loader_alone(run: Run, batches: Iterator[Batch], num_steps: int) -> Stretch:
     """Read the batches of steps as fast as they come, without making any."""
     # What the workers made while nobody read would look like speed: it is read first.
-    read_ahead = 2 * run.config.data.num_workers + 1
+    read_ahead = PREFETCH_FACTOR * run.config.data.num_workers + 1
     for _ in itertools.islice(batches, read_ahead):
         pass
     start, done = time.perf_counter(), 0
