@@ -3,8 +3,8 @@
 Letters: N images, L levels, R anchors, K classes, C candidates, D detections.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,14 +16,90 @@ from detector.ops.boxes import clip_boxes
 from detector.ops.precision import at_least_float32
 from detector.structures import Activation, Detections, HeadOutputs, Size
 
-Postprocess = Callable[[HeadOutputs, Tensor, Sequence[Size], Sequence[Size]], list[Detections]]
-"""Outputs, anchors, sizes and original sizes to detections."""
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The best (anchor, class) pairs of each image and level, before thresholds and NMS.
+
+    Attributes:
+        scores: [N, C] in [0, 1].
+        labels: [N, C] int64.
+        boxes: [N, C, 4] xyxy pixels of the network's input, not clipped.
+    """
+
+    scores: Tensor
+    labels: Tensor
+    boxes: Tensor
+
+    def to(self, device: torch.device | str) -> "Candidates":
+        """Return the candidates on ``device``."""
+        return Candidates(self.scores.to(device), self.labels.to(device), self.boxes.to(device))
+
+
+class Postprocess:
+    """:func:`postprocess` with its settings, whole or in its two parts.
+
+    The first part never makes the host wait for a GPU. The second does, by nature: how many boxes pass the threshold
+    and NMS decides the size of the results. On candidates that have been copied to the host it needs no GPU.
+
+    Args:
+        score_thresh: see :func:`postprocess`, like the others.
+        topk_per_level: likewise.
+        nms_thresh: likewise.
+        max_detections: likewise.
+        activation: likewise.
+    """
+
+    def __init__(
+        self,
+        *,
+        score_thresh: float = 0.05,
+        topk_per_level: int = 1000,
+        nms_thresh: float = 0.5,
+        max_detections: int = 100,
+        activation: Activation = "sigmoid",
+    ) -> None:
+        self.score_thresh = score_thresh
+        self.topk_per_level = topk_per_level
+        self.nms_thresh = nms_thresh
+        self.max_detections = max_detections
+        self.activation = activation
+
+    def __call__(
+        self, outputs: HeadOutputs, anchors: Tensor, sizes: Sequence[Size], original_sizes: Sequence[Size]
+    ) -> list[Detections]:
+        """Return the detections of N images, on the device of the outputs."""
+        return self.detect(self.select(outputs, anchors), sizes, original_sizes)
+
+    @torch.no_grad()
+    def select(self, outputs: HeadOutputs, anchors: Tensor) -> Candidates:
+        """Return the candidates of N images, on their device."""
+        levels = [
+            _top_pairs(cls_logits, bbox_deltas, level_anchors, self.topk_per_level, self.activation)
+            for cls_logits, bbox_deltas, level_anchors in zip(
+                outputs.cls_logits, outputs.bbox_deltas, anchors.split(outputs.anchors_per_level), strict=True
+            )
+        ]
+        return Candidates(*(torch.cat(parts, dim=1) for parts in zip(*levels, strict=True)))
+
+    @torch.no_grad()
+    def detect(self, candidates: Candidates, sizes: Sequence[Size], original_sizes: Sequence[Size]) -> list[Detections]:
+        """Return the detections of N images, where the candidates lie."""
+        detections = []
+        for image_idx, (size, original_size) in enumerate(zip(sizes, original_sizes, strict=True)):
+            scores, boxes = candidates.scores[image_idx], clip_boxes(candidates.boxes[image_idx], size)
+            # A diverged network gives NaN: such pairs are no detections, and one NaN would spoil the NMS of the others.
+            keep = (scores > self.score_thresh) & boxes.isfinite().all(dim=1)
+            scores, labels, boxes = scores[keep], candidates.labels[image_idx][keep], boxes[keep]
+            kept = nms_per_class(boxes, scores, labels, self.nms_thresh)[: self.max_detections]
+            boxes = _to_original_pixels(boxes[kept], size, original_size)
+            detections.append(Detections(boxes, scores[kept], labels[kept]))
+        return detections
 
 
 def build_postprocess(config: EvalConfig, *, activation: Activation) -> Postprocess:
-    """Return :func:`postprocess` with the thresholds of a configuration; for the activation see there."""
-    return partial(
-        postprocess,
+    """Return the post-processing with the settings of a configuration; for the activation see :func:`postprocess`."""
+    return Postprocess(
         activation=activation,
         score_thresh=config.score_thresh,
         topk_per_level=config.topk_per_level,
@@ -32,7 +108,6 @@ def build_postprocess(config: EvalConfig, *, activation: Activation) -> Postproc
     )
 
 
-@torch.no_grad()
 def postprocess(
     outputs: HeadOutputs,
     anchors: Tensor,
@@ -66,25 +141,14 @@ def postprocess(
     Returns:
         One ``Detections`` per image, in the pixels of its original size.
     """
-    levels = [
-        _top_pairs(
-            at_least_float32(cls_logits), at_least_float32(bbox_deltas), level_anchors, topk_per_level, activation
-        )
-        for cls_logits, bbox_deltas, level_anchors in zip(
-            outputs.cls_logits, outputs.bbox_deltas, anchors.split(outputs.anchors_per_level), strict=True
-        )
-    ]
-    scores, labels, boxes = (torch.cat(parts, dim=1) for parts in zip(*levels, strict=True))  # [N, C(, 4)]
-    detections = []
-    for image_idx, (size, original_size) in enumerate(zip(sizes, original_sizes, strict=True)):
-        image_boxes = clip_boxes(boxes[image_idx], size)
-        # A diverged network gives NaN: such pairs are no detections, and one NaN would spoil the NMS of the others.
-        keep = (scores[image_idx] > score_thresh) & image_boxes.isfinite().all(dim=1)
-        image_boxes, image_scores, image_labels = image_boxes[keep], scores[image_idx][keep], labels[image_idx][keep]
-        kept = nms_per_class(image_boxes, image_scores, image_labels, nms_thresh)[:max_detections]
-        image_boxes = _to_original_pixels(image_boxes[kept], size, original_size)
-        detections.append(Detections(image_boxes, image_scores[kept], image_labels[kept]))
-    return detections
+    steps = Postprocess(
+        score_thresh=score_thresh,
+        topk_per_level=topk_per_level,
+        nms_thresh=nms_thresh,
+        max_detections=max_detections,
+        activation=activation,
+    )
+    return steps(outputs, anchors, sizes, original_sizes)
 
 
 def nms_per_class(boxes: Tensor, scores: Tensor, labels: Tensor, nms_thresh: float) -> Tensor:
@@ -115,13 +179,16 @@ def _top_pairs(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return scores, labels [N, C] and decoded boxes [N, C, 4] of a level's best (anchor, class) pairs."""
     # A logit rises with its sigmoid, so that only the chosen ones need it; with softmax its neighbours matter too.
-    ranked = cls_logits.softmax(dim=2)[..., :-1] if activation == "softmax" else cls_logits
+    ranked = at_least_float32(cls_logits).softmax(dim=2)[..., :-1] if activation == "softmax" else cls_logits
     num_classes = ranked.shape[2]
-    flat = ranked.flatten(1)  # [N, Rl * K]
-    best, pair_idxs = flat.topk(min(topk, flat.shape[1]), dim=1)
+    # The best k pairs lie on the k anchors whose best pairs are best: those first, so that few pairs are sorted.
+    num_anchors = min(topk, ranked.shape[1])
+    anchor_idxs = ranked.amax(dim=2).topk(num_anchors, dim=1, sorted=False).indices  # [N, k]
+    pairs = at_least_float32(ranked.gather(1, anchor_idxs.unsqueeze(-1).expand(-1, -1, num_classes))).flatten(1)
+    best, pair_idxs = pairs.topk(min(topk, pairs.shape[1]), dim=1)
     scores = best if activation == "softmax" else best.sigmoid()
-    anchor_idxs, labels = pair_idxs // num_classes, pair_idxs % num_classes
-    deltas = bbox_deltas.gather(1, anchor_idxs.unsqueeze(-1).expand(-1, -1, 4))
+    anchor_idxs, labels = anchor_idxs.gather(1, pair_idxs // num_classes), pair_idxs % num_classes
+    deltas = at_least_float32(bbox_deltas.gather(1, anchor_idxs.unsqueeze(-1).expand(-1, -1, 4)))
     return scores, labels, decode_boxes(deltas, anchors[anchor_idxs])
 
 

@@ -8,11 +8,12 @@ from torch import Tensor
 from torch.testing import assert_close
 from torchvision.models.detection import RetinaNet as TorchvisionRetinaNet
 from torchvision.models.detection._utils import BoxCoder
+from torchvision.ops import nms
 
 from detector.anchors import AnchorGenerator
 from detector.config import EvalConfig
-from detector.postprocess import build_postprocess, nms_per_class, postprocess
-from detector.structures import Detections, HeadOutputs
+from detector.postprocess import Candidates, Postprocess, build_postprocess, nms_per_class, postprocess
+from detector.structures import Activation, Detections, HeadOutputs
 from tests.helpers import random_boxes
 
 SIZE = (64, 96)
@@ -281,3 +282,51 @@ def assert_detections_equal(actual: Detections, expected: Detections) -> None:
     assert_close(actual.boxes, expected.boxes, atol=0, rtol=0)
     assert_close(actual.scores, expected.scores, atol=0, rtol=0)
     assert_close(actual.labels, expected.labels, atol=0, rtol=0)
+
+
+def test_keeps_are_those_of_a_loop_over_images_and_classes() -> None:
+    # 16 images x 80 classes of boxes of a few pixels, close together, against torchvision's NMS on each class alone.
+    generator = torch.Generator().manual_seed(1)
+    num_images, num_classes, count = 16, 80, 2000
+    corner = torch.rand(num_images, count, 2, generator=generator) * torch.tensor([16.0, 10.0])
+    boxes = torch.cat((corner, corner + 2 + 6 * torch.rand(num_images, count, 2, generator=generator)), dim=2)
+    ranks = torch.stack([torch.randperm(count, generator=generator) for _ in range(num_images)])
+    candidates = Candidates(
+        scores=(ranks + 1) / count,  # no two are equal
+        labels=torch.randint(0, num_classes, (num_images, count), generator=generator),
+        boxes=boxes,
+    )
+    sizes = [SIZE] * num_images
+    found = Postprocess(score_thresh=0.05, nms_thresh=0.5, max_detections=count).detect(candidates, sizes, sizes)
+    for image_idx, detections in enumerate(found):
+        scores, labels = candidates.scores[image_idx], candidates.labels[image_idx]
+        kept = []
+        for label in range(num_classes):
+            rows = ((labels == label) & (scores > 0.05)).nonzero().flatten()
+            kept += rows[nms(boxes[image_idx, rows].double(), scores[rows].double(), 0.5)].tolist()
+        expected = sorted(kept, key=lambda row: -scores[row])
+        assert 0.5 * count < len(expected) < 0.9 * count
+        assert_close(detections.boxes, boxes[image_idx, expected], rtol=1e-6, atol=0)
+        assert_close(detections.scores, scores[expected], rtol=0, atol=0)
+        assert detections.labels.tolist() == labels[expected].tolist()
+
+
+@pytest.mark.parametrize("topk", [1, 7, 50, 10_000])
+def test_the_candidates_are_the_best_pairs_of_all(topk: int) -> None:
+    outputs, anchors = random_outputs(3)
+    candidates = Postprocess(topk_per_level=topk).select(outputs, anchors)
+    best = [level.flatten(1).sigmoid() for level in outputs.cls_logits]
+    expected = torch.cat([scores.topk(min(topk, scores.shape[1])).values for scores in best], dim=1)
+    assert_close(candidates.scores, expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_to_select_candidates_nothing_is_read_from_the_device(activation: Activation) -> None:
+    # A meta tensor has no values: an item, a nonzero or an index by a mask would raise.
+    outputs, anchors = random_outputs(0)
+    meta = HeadOutputs(*(tuple(x.to("meta") for x in xs) for xs in (outputs.cls_logits, outputs.bbox_deltas)))
+    candidates = Postprocess(activation=activation).select(meta, anchors.to("meta"))
+    num_pairs = sum(min(1000, level.shape[1] * (4 - (activation == "softmax"))) for level in outputs.cls_logits)
+    assert candidates.boxes.shape == (2, num_pairs, 4)
+    with pytest.raises(NotImplementedError, match="meta"):  # the rest does read, which shows that this test can fail
+        Postprocess(activation=activation).detect(candidates, [SIZE] * 2, [SIZE] * 2)

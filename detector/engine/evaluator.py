@@ -1,7 +1,7 @@
 """The evaluation loop: images to detections, validation losses and the COCO numbers."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from pycocotools.coco import COCO
-from torch import nn
+from torch import Tensor, nn
 
 from detector.config import Config
 from detector.config.model import NUM_LEVELS
@@ -19,6 +19,7 @@ from detector.data.loader import build_eval_loader
 from detector.data.samplers import split_batch
 from detector.engine.device import ResolvedPrecision
 from detector.engine.forward import forward
+from detector.engine.late_detections import late_detections
 from detector.engine.matcher import Matcher, build_matcher
 from detector.engine.processes import Processes
 from detector.errors import UserError
@@ -26,7 +27,7 @@ from detector.evaluation.coco import CocoScores, score
 from detector.evaluation.results import CocoResults, to_coco_results
 from detector.evaluation.scorers import ResolvedScorer, resolve_scorer
 from detector.postprocess import Postprocess, build_postprocess
-from detector.structures import Batch, Categories, Detections
+from detector.structures import Batch, Categories, Detections, HeadOutputs
 from detector.telemetry.loss_profile import LossProfile
 from detector.telemetry.loss_profiler import LossProfiler, build_loss_profiler, profiled_indices
 
@@ -179,6 +180,23 @@ class Evaluator:
         results: list[CocoResults] = []
         pictures: dict[int, Detections] = {}
         num_images = 0
+        outputs = self._outputs(model, losses, profiler, should_stop)
+        for batch, detections in late_detections(outputs, self.postprocess):
+            results.append(to_coco_results(batch.image_ids, detections, self.categories))
+            pictures |= {i: one for i, one in zip(batch.image_ids, detections, strict=True) if i in picture_ids}
+            num_images += len(detections)
+            if advance is not None:
+                advance(len(detections))
+        return CocoResults.concatenate(results), pictures, num_images
+
+    def _outputs(
+        self,
+        model: nn.Module,
+        losses: ValidationLosses,
+        profiler: LossProfiler | None,
+        should_stop: Callable[[], bool],
+    ) -> Iterator[tuple[Batch, HeadOutputs, Tensor]]:
+        """Yield each batch, as it is on the host, with raw outputs and anchors, and add up its losses."""
         for host_batch in self.loader:
             if should_stop():
                 break
@@ -189,15 +207,7 @@ class Evaluator:
             if profiler is not None:
                 labels = targets.target_labels.split(outputs.anchors_per_level, dim=1)
                 profiler.add(outputs.cls_logits, labels, [i in self.profiled_ids for i in host_batch.image_ids])
-            sizes = [(height, width) for height, width in host_batch.sizes.tolist()]
-            found = self.postprocess(outputs, anchors, sizes, host_batch.original_sizes)
-            detections = [one.to("cpu") for one in found]
-            results.append(to_coco_results(host_batch.image_ids, detections, self.categories))
-            pictures |= {i: one for i, one in zip(host_batch.image_ids, detections, strict=True) if i in picture_ids}
-            num_images += len(detections)
-            if advance is not None:
-                advance(len(detections))
-        return CocoResults.concatenate(results), pictures, num_images
+            yield host_batch, outputs, anchors
 
 
 def build_evaluator(

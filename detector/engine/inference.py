@@ -77,10 +77,9 @@ class LoadedDetector:
         padding = Padding(data.pad_multiple, data.buckets)
         batch = collate(samples, padding.padded(sizes)).to(self.device)
         outputs = forward(self.model, batch.images, batch.sizes, self.precision)
-        found = build_postprocess(self.config.eval, activation=self.config.model.head.activation)(
-            outputs, self.matcher.anchors(batch.images), sizes, batch.original_sizes
-        )
-        return [detections.to("cpu") for detections in found]
+        postprocess = build_postprocess(self.config.eval, activation=self.config.model.head.activation)
+        candidates = postprocess.select(outputs, self.matcher.anchors(batch.images)).to("cpu")
+        return postprocess.detect(candidates, sizes, batch.original_sizes)
 
 
 def load_detector(
