@@ -95,8 +95,18 @@ class LossConfig(Section):
     normalizer: Literal["batch", "image", "ema"] = "batch"
     """batch: sum over all images and processes / their foreground anchors; image: mean over images of sum / its
     foreground anchors (paper, torchvision); ema: like batch with a running mean of the count (detectron2)."""
-    backend: Literal["auto", "eager"] = "auto"
-    """Implementation of the focal loss; so far there is one, in plain torch operations."""
+    backend: Literal["auto", "eager", "triton"] = "auto"
+    """What computes the sigmoid focal loss: plain torch operations, or Triton's kernels on a GPU; auto: triton where it
+    can. The other class losses are always eager."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.backend == "triton" and self.cls.name != "sigmoid_focal":
+            raise ValueError(
+                f"loss.backend: triton computes loss.cls.name sigmoid_focal only, found {self.cls.name}; "
+                "expected auto or eager"
+            )
+        return self
 
 
 class OptimizerConfig(Section):

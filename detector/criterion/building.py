@@ -1,5 +1,7 @@
 """The criterion that a configuration describes."""
 
+import torch
+
 from detector.config import ClsLossConfig, LossConfig
 from detector.criterion.class_loss import ClassLoss
 from detector.criterion.class_losses import (
@@ -13,32 +15,46 @@ from detector.criterion.class_losses import (
 )
 from detector.criterion.criterion import Criterion
 from detector.errors import UserError
+from detector.losses.focal_backend import FocalBackend, triton_hindrance
 
 
-def build_criterion(config: LossConfig, num_classes: int) -> Criterion:
+def build_criterion(config: LossConfig, num_classes: int, device: torch.device | None = None) -> Criterion:
     """Return the criterion that a configuration describes.
 
     Args:
         config: ``loss`` of the configuration.
         num_classes: K, real classes without background.
+        device: where it will compute, to check ``loss.backend`` for; None: not known.
 
     Raises:
-        UserError: if ``loss.cls.alpha`` is a list that does not fit the classes.
+        UserError: if ``loss.cls.alpha`` is a list that does not fit the classes, or ``loss.backend`` is triton and
+            cannot compute there.
     """
+    if config.backend == "triton" and device is not None and (hindrance := triton_hindrance(device)):
+        raise UserError(f"loss.backend: triton was asked for, but {hindrance}; use loss.backend=auto or eager")
     return Criterion(
-        class_loss=build_class_loss(config.cls, num_classes),
+        class_loss=build_class_loss(config.cls, num_classes, backend=config.backend),
         box_loss=config.box.name,
         box_beta=config.box.beta,
         box_weight=config.box.weight,
     )
 
 
-def build_class_loss(config: ClsLossConfig, num_classes: int) -> ClassLoss:
-    """Return the class loss that a configuration describes; see :func:`build_criterion`."""
+def build_class_loss(config: ClsLossConfig, num_classes: int, *, backend: FocalBackend = "auto") -> ClassLoss:
+    """Return the class loss that a configuration describes; see :func:`build_criterion`.
+
+    Args:
+        config: ``loss.cls`` of the configuration.
+        num_classes: K, real classes without background.
+        backend: what computes the sigmoid focal loss.
+
+    Raises:
+        UserError: if ``loss.cls.alpha`` is a list that does not fit the classes.
+    """
     gamma = config.gamma
     match config.name:
         case "sigmoid_focal":
-            return sigmoid_focal_class_loss(alpha=_alpha(config, num_classes), gamma=gamma)
+            return sigmoid_focal_class_loss(alpha=_alpha(config, num_classes), gamma=gamma, backend=backend)
         case "sigmoid_ce":
             return sigmoid_ce_class_loss(alpha=_alpha(config, num_classes))
         case "focal_star":

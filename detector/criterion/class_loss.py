@@ -29,7 +29,8 @@ class ClassLoss:
         activation: what makes probabilities of logits.
         uses_quality: whether the target is the IoU of the decoded box with its object.
         negatives_per_positive: background anchors kept per foreground anchor of an image, the hardest ones; None: all.
-        all_levels: cls_logits and target_labels of all levels to their sums at once; None: there is no such function.
+        all_levels: cls_logits, target_labels and divisor, as for :meth:`sums`, to the sums of all levels at once; None:
+            there is no such function.
     """
 
     per_anchor: Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -38,7 +39,7 @@ class ClassLoss:
     activation: Activation = "sigmoid"
     uses_quality: bool = False
     negatives_per_positive: float | None = None
-    all_levels: Callable[[Sequence[Tensor], Sequence[Tensor]], FocalSums] | None = None
+    all_levels: Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | float], FocalSums] | None = None
 
     def anchor_losses(
         self, cls_logits: Sequence[Tensor], target_labels: Sequence[Tensor], quality: Sequence[Tensor] | None
@@ -69,9 +70,22 @@ class ClassLoss:
         return [torch.where(mask, loss, 0.0) for mask, loss in zip(selected, losses, strict=True)]
 
     def sums(
-        self, cls_logits: Sequence[Tensor], target_labels: Sequence[Tensor], quality: Sequence[Tensor] | None
+        self,
+        cls_logits: Sequence[Tensor],
+        target_labels: Sequence[Tensor],
+        quality: Sequence[Tensor] | None,
+        *,
+        divisor: Tensor | float = 1.0,
     ) -> FocalSums:
-        """Return the loss of foreground and background anchors per image and level; see :meth:`anchor_losses`."""
+        """Return the loss of foreground and background anchors per image and level; see :meth:`anchor_losses`.
+
+        Args:
+            cls_logits: L tensors [N, Rl, C].
+            target_labels: L tensors [N, Rl].
+            quality: L tensors [N, Rl]; None where ``uses_quality`` is false.
+            divisor: what the caller is about to divide the sums by, one number or [N, 1]; changes no result, but lets a
+                loss make its gradient ready for it.
+        """
         if self.all_levels is not None:
-            return self.all_levels(cls_logits, target_labels)
+            return self.all_levels(cls_logits, target_labels, divisor)
         return focal_sums(self.anchor_losses(cls_logits, target_labels, quality), target_labels)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from detector.criterion.class_loss import ClassLoss
+from detector.losses.focal_backend import FocalBackend
 from detector.losses.focal_star import focal_star_background_terms, focal_star_loss_per_anchor
 from detector.losses.quality_focal import quality_focal_background_terms, quality_focal_loss_per_anchor
 from detector.losses.sigmoid_ce import sigmoid_ce_background_terms, sigmoid_ce_loss_per_anchor
@@ -20,6 +21,7 @@ from detector.losses.sigmoid_focal import (
 )
 from detector.losses.softmax_ce import softmax_ce_loss
 from detector.losses.softmax_focal import softmax_focal_loss
+from detector.losses.split import FocalSums
 from detector.losses.varifocal import varifocal_background_terms, varifocal_loss_per_anchor
 from detector.ops.precision import at_least_float32
 from detector.structures import BACKGROUND
@@ -30,14 +32,21 @@ _IGNORED_TARGET = -100
 Alpha = float | Sequence[float] | None
 
 
-def sigmoid_focal_class_loss(*, alpha: Alpha = 0.25, gamma: float = 2.0) -> ClassLoss:
+def sigmoid_focal_class_loss(*, alpha: Alpha = 0.25, gamma: float = 2.0, backend: FocalBackend = "auto") -> ClassLoss:
     """Return :func:`detector.losses.sigmoid_focal_loss`, the paper's."""
     weights = _alpha_of(alpha)
+
+    def all_levels(cls_logits: Sequence[Tensor], target_labels: Sequence[Tensor], divisor: Tensor | float) -> FocalSums:
+        alpha_here = weights(cls_logits[0])
+        return sigmoid_focal_sums(
+            cls_logits, target_labels, alpha=alpha_here, gamma=gamma, divisor=divisor, backend=backend
+        )
+
     return ClassLoss(
         lambda x, labels, _: sigmoid_focal_loss_per_anchor(x, labels, alpha=weights(x), gamma=gamma),
         lambda x: sigmoid_focal_background_terms(x, alpha=weights(x), gamma=gamma),
         _sigmoid_probabilities,
-        all_levels=lambda levels, labels: sigmoid_focal_sums(levels, labels, alpha=weights(levels[0]), gamma=gamma),
+        all_levels=all_levels,
     )
 
 

@@ -54,8 +54,9 @@ class Criterion:
             The losses. An image without objects still has background loss and gradient.
         """
         labels = targets.target_labels.split(outputs.anchors_per_level, dim=1)
-        sums = self.class_loss.sums(outputs.cls_logits, labels, self._quality(outputs, targets, anchors))
         divisor = normalizer.reshape(-1, 1) if isinstance(normalizer, Tensor) else normalizer  # [N, 1] or [1, 1]
+        quality = self._quality(outputs, targets, anchors)
+        sums = self.class_loss.sums(outputs.cls_logits, labels, quality, divisor=divisor)
         level_fg = (sums.foreground / divisor).sum(dim=0)  # [L]
         level_bg = (sums.background / divisor).sum(dim=0)
         loss_cls_fg, loss_cls_bg = level_fg.sum(), level_bg.sum()

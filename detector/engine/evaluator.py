@@ -245,7 +245,7 @@ def build_evaluator(
         ground_truth,
         categories,
         build_matcher(config),
-        build_criterion(config.loss, len(categories)),
+        build_criterion(config.loss, len(categories), device),
         normalizer=config.loss.normalizer,
         postprocess=build_postprocess(config.eval, activation=config.model.head.activation),
         new_profiler=partial(build_loss_profiler, config.loss.cls, len(categories)),

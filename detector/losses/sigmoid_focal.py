@@ -9,16 +9,21 @@ Letters: N images, R anchors, Rl anchors of one pyramid level, K classes.
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
+from detector.losses.focal_autograd import fused_focal_sums
+from detector.losses.focal_backend import FocalBackend, focal_kernels
+from detector.losses.focal_form import FocalForm
 from detector.losses.sigmoid_terms import (
     Alpha,
     balanced_background_terms,
     balanced_loss_per_anchor,
     check_gamma,
+    check_inputs,
     focal_term,
 )
-from detector.losses.split import FocalSums, focal_sums, sum_split
+from detector.losses.split import FocalSums, focal_sums
 
 
 def sigmoid_focal_loss(
@@ -49,34 +54,73 @@ def sigmoid_focal_loss(
         ValueError: if the shapes or types do not fit together, or alpha or gamma is out of range (the numbers of an
             alpha on an accelerator are not read).
     """
-    anchor_loss = sigmoid_focal_loss_per_anchor(cls_logits, target_labels, alpha=alpha, gamma=gamma)
-    return sum_split(anchor_loss, target_labels)
+    check_inputs(cls_logits, target_labels)
+    while target_labels.ndim < 2:
+        cls_logits, target_labels = cls_logits.unsqueeze(0), target_labels.unsqueeze(0)
+    sums = sigmoid_focal_sums([cls_logits.flatten(1, -2)], [target_labels.flatten(1)], alpha=alpha, gamma=gamma)
+    return sums.foreground.sum(), sums.background.sum()
 
 
 def sigmoid_focal_sums(
-    cls_logits: Sequence[Tensor], target_labels: Sequence[Tensor], *, alpha: Alpha = 0.25, gamma: float = 2.0
+    cls_logits: Sequence[Tensor],
+    target_labels: Sequence[Tensor],
+    *,
+    alpha: Alpha = 0.25,
+    gamma: float = 2.0,
+    divisor: Tensor | float = 1.0,
+    backend: FocalBackend = "auto",
 ) -> FocalSums:
     """Return the focal loss split into foreground and background, per image and pyramid level.
 
+    The gradient is computed in the same pass as the value, so the sums can be differentiated once, not twice.
+
     Args:
-        cls_logits: one [N, Rl, K] per level, see :func:`sigmoid_focal_loss`.
+        cls_logits: one [N, Rl, K] per level, see :func:`sigmoid_focal_loss`; any strides, nothing is copied.
         target_labels: one [N, Rl] int64 per level.
         alpha: see :func:`sigmoid_focal_loss`.
         gamma: see :func:`sigmoid_focal_loss`.
+        divisor: what the caller is about to divide both sums by, one number or [N, 1]. It changes no result: the
+            gradient is kept ready for it, and backward need not touch it again.
+        backend: what computes.
 
     Returns:
         The sums, whose totals are those of :func:`sigmoid_focal_loss`.
 
     Raises:
-        ValueError: see :func:`sigmoid_focal_loss`; also if the numbers of levels differ, or there are none.
+        ValueError: see :func:`sigmoid_focal_loss`; also if the numbers of levels differ, or there are none, or the
+            backend cannot compute these logits.
     """
-    if len(cls_logits) != len(target_labels):
-        raise ValueError(f"cls_logits has {len(cls_logits)} levels and target_labels {len(target_labels)}")
+    _check_levels(cls_logits, target_labels)
+    if torch.compiler.is_compiling():  # a compiler fuses the plain form, and may not see through the other one
+        return sigmoid_focal_sums_by_autograd(cls_logits, target_labels, alpha=alpha, gamma=gamma)
+    kernels = focal_kernels(backend, cls_logits[0])
+    form = FocalForm.of(alpha, gamma, cls_logits[0])
+    return fused_focal_sums(kernels, cls_logits, target_labels, form, divisor)
+
+
+def sigmoid_focal_sums_by_autograd(
+    cls_logits: Sequence[Tensor], target_labels: Sequence[Tensor], *, alpha: Alpha = 0.25, gamma: float = 2.0
+) -> FocalSums:
+    """Return what :func:`sigmoid_focal_sums` does, in operations that autograd differentiates, as often as wanted.
+
+    It is slow and takes many times the memory of the logits.
+    """
+    _check_levels(cls_logits, target_labels)
     anchor_losses = [
         sigmoid_focal_loss_per_anchor(logits, labels, alpha=alpha, gamma=gamma)
         for logits, labels in zip(cls_logits, target_labels, strict=True)
     ]
     return focal_sums(anchor_losses, target_labels)
+
+
+def _check_levels(cls_logits: Sequence[Tensor], target_labels: Sequence[Tensor]) -> None:
+    if len(cls_logits) != len(target_labels):
+        raise ValueError(f"cls_logits has {len(cls_logits)} levels and target_labels {len(target_labels)}")
+    shapes = [tuple(logits.shape) for logits in cls_logits]
+    if not shapes or any(len(shape) != 3 for shape in shapes):
+        raise ValueError(f"cls_logits must be [N, Rl, K] at every level, got {shapes}")
+    for logits, labels in zip(cls_logits, target_labels, strict=True):
+        check_inputs(logits, labels)
 
 
 def sigmoid_focal_loss_per_anchor(
