@@ -121,3 +121,11 @@ def test_focal_star_cannot_divide_by_a_gamma_of_zero():
         "loss.cls.gamma (from the command line): focal_star divides by it, so 0 is impossible; its paper takes 2 or 4"
     )
     load_config("retina_demo", ["loss.cls.name=sigmoid_focal", "loss.cls.gamma=0"])
+
+
+def test_triton_computes_the_sigmoid_focal_loss_only():
+    assert load_config("retina_demo", ["loss.backend=triton"]).loss.backend == "triton"
+    assert error_of("loss.backend=triton", "loss.cls.name=sigmoid_ce") == (
+        "loss.backend (from the command line): triton computes loss.cls.name sigmoid_focal only, found sigmoid_ce; "
+        "expected auto or eager (loss.cls.name from the command line)"
+    )

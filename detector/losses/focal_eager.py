@@ -132,10 +132,12 @@ def _positions_of_objects(target_labels: Tensor, most: int) -> Iterator[tuple[Te
     """
     if target_labels.device.type == "cpu":
         # By numpy: torch would have the same operation that makes the host wait for a GPU.
-        positions = torch.from_numpy(np.flatnonzero(target_labels.numpy() >= 0))
+        found = np.flatnonzero(target_labels.numpy() >= 0)
+        positions = torch.empty(len(found), dtype=torch.int64)
+        positions.numpy()[:] = found
     else:
         positions = torch.arange(target_labels.numel(), device=target_labels.device)
-    for part in positions.split(most) if len(positions) else ():
+    for part in positions.split(most):
         yield part // target_labels.shape[1], part % target_labels.shape[1]
 
 

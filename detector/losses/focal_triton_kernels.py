@@ -23,6 +23,13 @@ def _locate(start, num_rows, num_classes: tl.constexpr, size: tl.constexpr):
 
 
 @triton.jit
+def _steps(run_start, num_rows, num_classes: tl.constexpr, size: tl.constexpr, num_steps: tl.constexpr):
+    """Return how many steps a run takes; less than usual at the end of an image."""
+    left = num_rows.to(tl.int64) * num_classes - run_start
+    return tl.minimum(num_steps, (left + size - 1) // size).to(tl.int32)
+
+
+@triton.jit
 def _offsets(numbers, rows, classes, row_stride, class_stride, is_dense: tl.constexpr):
     """Return where logits lie, counted from the first one of their image."""
     return numbers if is_dense else rows * row_stride + classes.to(tl.int64) * class_stride
@@ -124,7 +131,7 @@ def compute_kernel(
     background = tl.load(background_ptr + image * background_stride)
     foreground_sum = tl.zeros((size,), tl.float32)
     background_sum = tl.zeros((size,), tl.float32)
-    for step in range(num_steps):
+    for step in range(_steps(run_start, num_rows, num_classes, size, num_steps)):
         numbers, rows, classes, inside = _locate(run_start + step * size, num_rows, num_classes, size)
         labels = tl.load(labels_ptr + rows * labels_row_stride, mask=inside, other=-2)
         offsets = _offsets(numbers, rows, classes, logits_row_stride, logits_class_stride, is_dense)
@@ -185,7 +192,7 @@ def scale_kernel(
     foreground = tl.load(foreground_ptr + image * foreground_stride)
     background = tl.load(background_ptr + image * background_stride)
     if (foreground != 1.0) | (background != 1.0):
-        for step in range(num_steps):
+        for step in range(_steps(run_start, num_rows, num_classes, size, num_steps)):
             numbers, rows, classes, inside = _locate(run_start + step * size, num_rows, num_classes, size)
             offsets = _offsets(numbers, rows, classes, row_stride, class_stride, is_dense)
             labels = tl.load(labels_ptr + rows * labels_row_stride, mask=inside, other=-2)

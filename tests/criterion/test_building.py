@@ -1,4 +1,5 @@
 import re
+from typing import Literal
 
 import pytest
 import torch
@@ -48,3 +49,22 @@ def test_a_softmax_list_needs_a_weight_for_background(name: str) -> None:
 @pytest.mark.parametrize("name", ["quality_focal", "ohem"])
 def test_a_list_of_alphas_that_is_not_read_is_not_checked(name: str) -> None:
     build_class_loss(ClsLossConfig(name=name, alpha=(0.2, 0.3, 0.4)), num_classes=2)
+
+
+def test_triton_where_it_cannot_compute_is_said_before_anything_is_made() -> None:
+    config = LossConfig(backend="triton")
+    build_criterion(config, num_classes=4)  # where it will compute is not known
+    expected = (
+        r"^loss\.backend: triton was asked for, but (it needs a CUDA device, found cpu|triton is not installed); "
+    )
+    with pytest.raises(UserError, match=expected + r"use loss\.backend=auto or eager$"):
+        build_criterion(config, 4, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("backend", ["auto", "eager"])
+def test_the_backend_of_a_cpu_computes_the_same_losses(backend: Literal["auto", "eager"]) -> None:
+    criterion = build_criterion(LossConfig(backend=backend), 4, torch.device("cpu"))
+    logits, labels = torch.randn(2, 6, 4), torch.tensor([[0, 3, -1, 2, -2, -1]] * 2)
+    sums = criterion.class_loss.sums([logits], [labels], None, divisor=3.0)
+    losses = criterion.class_loss.per_anchor(logits, labels, None)
+    assert_close(sums.background[:, 0], (losses * (labels == -1)).sum(dim=1))

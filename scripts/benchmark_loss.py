@@ -1,0 +1,206 @@
+"""The focal loss, forward and backward: ours on every backend, the plain form with autograd, and torchvision's.
+
+    python scripts/benchmark_loss.py                                  # 2 x 100,000 x 80, fp32 and bf16
+    python scripts/benchmark_loss.py --anchors 200000 --images 16 --device cuda --json loss.json
+
+In one process, one of each in turn, from the same logits. torchvision's loss gets the one-hot targets that it needs
+ready made, so its time does not hold them. All gradients are left in the logits' ``grad``.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from benchmarking import (
+    Ceilings,
+    Figure,
+    Timing,
+    describe_hardware,
+    make_parser,
+    measure_ceilings,
+    peak_memory,
+    print_figures,
+    print_table,
+    table_row,
+    time_in_turn,
+    timing_options,
+    write_figures,
+)
+from benchmarking.ceilings import DTYPES
+from benchmarking.timing import Spread, spread_of
+from torch import Tensor
+from torchvision.ops import sigmoid_focal_loss as torchvision_focal_loss
+
+from detector.engine.device import resolve_device
+from detector.losses import FocalSums
+from detector.losses.focal_backend import FocalBackend, triton_hindrance
+from detector.losses.sigmoid_focal import sigmoid_focal_sums, sigmoid_focal_sums_by_autograd
+from detector.structures import BACKGROUND
+
+DEFAULT = "ours (default)"
+PEER = "torchvision"
+PRIOR_LOGIT = -4.6
+"""Where the scores of a fresh RetinaNet are, p = 0.01; they spread by 1 around it here."""
+
+ANCHORS_PER_BOX = 20
+"""About what the paper's anchors give an object of COCO."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Logits [N, R, K], a leaf, and labels [N, R]."""
+
+    logits: Tensor
+    labels: Tensor
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the logits."""
+        return self.logits.numel() * self.logits.element_size()
+
+
+def main() -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--images", type=int, default=2)
+    parser.add_argument("--anchors", type=int, default=100_000, help="of an image")
+    parser.add_argument("--classes", type=int, default=80)
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16", "fp16"])
+    args = parser.parse_args()
+    device = resolve_device(args.device)
+    hardware = describe_hardware(device)
+    ceilings = measure_ceilings(device, ())
+    print(hardware, ceilings, f"{args.images} x {args.anchors} x {args.classes}", sep="\n")
+    figures: list[Figure] = []
+    for precision in args.precisions:
+        figures += _compare(args, precision, device, ceilings)
+    figures += _growth(args, device)
+    print_figures(figures, hardware)
+    if args.json:
+        write_figures(args.json, figures, hardware)
+
+
+def _compare(args: argparse.Namespace, precision: str, device: torch.device, ceilings: Ceilings) -> list[Figure]:
+    """Time all forms in one precision, print their table and return the figures."""
+    case = make_case(args.images, args.anchors, args.classes, dtype=DTYPES[precision], device=device)
+    calls = {DEFAULT: _ours(case, "auto"), "plain with autograd": _plain(case), PEER: _torchvision(case)}
+    if triton_hindrance(device) is None:
+        calls["ours (eager)"] = _ours(case, "eager")
+    timings = time_in_turn(calls, device=device, **timing_options(args))
+    floor = 2 * case.num_bytes  # the logits are read, the gradient is written
+    peaks = {name: peak_memory(call, device) for name, call in calls.items()}
+    print(f"\n{precision}")
+    print_table(
+        [
+            table_row(
+                name,
+                timing,
+                clock=args.clock,
+                peer=timings[PEER],
+                num_bytes=floor,
+                copy_ceiling=ceilings.copy,
+                peak_bytes=peaks[name],
+            )
+            for name, timing in timings.items()
+        ]
+    )
+    extra = {name: peak / case.num_bytes for name, peak in peaks.items()}
+    speedup = timings[DEFAULT].speedup_over(timings[PEER], args.clock)
+    over_floor = timings[DEFAULT].seconds(args.clock).median * ceilings.copy / floor
+    figures = [_figure(f"loss.speedup.{precision}", speedup)]
+    if precision == args.precisions[0]:
+        note = f"{precision}; plain form {extra['plain with autograd']:.1f}, torchvision {extra[PEER]:.1f}"
+        figures.append(Figure("loss.of_memory_floor", over_floor, note=precision))
+        figures.append(Figure("loss.extra_memory", extra[DEFAULT], note=note))
+    else:
+        figures.append(Figure(f"loss.of_memory_floor.{precision}", over_floor, unit="x"))
+        figures.append(Figure(f"loss.extra_memory.{precision}", extra[DEFAULT], unit="x"))
+    return figures
+
+
+def _growth(args: argparse.Namespace, device: torch.device) -> list[Figure]:
+    """Time ours with more anchors, and ours and torchvision's with more boxes; return the figures."""
+    make = partial(make_case, args.images, num_classes=args.classes, dtype=torch.float32, device=device)
+    quarter, ten, hundred = (
+        make(num_anchors=num_anchors, num_boxes=num_boxes)
+        for num_anchors, num_boxes in ((args.anchors // 4, 10), (args.anchors, 10), (args.anchors, 100))
+    )
+    calls = {
+        "quarter of the anchors": _ours(quarter, "auto"),
+        "10 boxes": _ours(ten, "auto"),
+        "100 boxes": _ours(hundred, "auto"),
+        "10 boxes, torchvision": _torchvision(ten),
+        "100 boxes, torchvision": _torchvision(hundred),
+    }
+    timings = time_in_turn(calls, device=device, **timing_options(args))
+    print("\ngrowth, fp32")
+    print_table([table_row(name, timing, clock=args.clock) for name, timing in timings.items()])
+    anchors = _growth_of(timings["quarter of the anchors"], timings["10 boxes"], args.clock)
+    boxes = _growth_of(timings["10 boxes"], timings["100 boxes"], args.clock)
+    theirs = _growth_of(timings["10 boxes, torchvision"], timings["100 boxes, torchvision"], args.clock)
+    return [
+        Figure("loss.growth.anchors", anchors.median / 4, anchors.low / 4, anchors.high / 4),
+        _figure("loss.growth.boxes", boxes),
+        Figure("loss.growth.boxes_over_torchvision", boxes.median / theirs.median, note="both are near 1"),
+    ]
+
+
+def make_case(
+    num_images: int,
+    num_anchors: int,
+    num_classes: int,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    num_boxes: int = 10,
+) -> Case:
+    """Return logits as a fresh network gives them, and labels with ANCHORS_PER_BOX anchors for each box."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(num_images, num_anchors, num_classes, generator=generator) + PRIOR_LOGIT
+    is_object = torch.rand(num_images, num_anchors, generator=generator) < num_boxes * ANCHORS_PER_BOX / num_anchors
+    classes = torch.randint(0, num_classes, (num_images, num_anchors), generator=generator)
+    labels = torch.where(is_object, classes, BACKGROUND)
+    return Case(logits.to(device, dtype).requires_grad_(), labels.to(device))
+
+
+def _ours(case: Case, backend: FocalBackend) -> Callable[[], None]:
+    return _by_sums(case, lambda logits, labels: sigmoid_focal_sums(logits, labels, backend=backend))
+
+
+def _plain(case: Case) -> Callable[[], None]:
+    return _by_sums(case, sigmoid_focal_sums_by_autograd)
+
+
+def _by_sums(case: Case, loss: Callable[[Sequence[Tensor], Sequence[Tensor]], FocalSums]) -> Callable[[], None]:
+    def call() -> None:
+        case.logits.grad = None
+        sums = loss([case.logits], [case.labels])
+        (sums.foreground.sum() + sums.background.sum()).backward()
+
+    return call
+
+
+def _torchvision(case: Case) -> Callable[[], None]:
+    is_class = case.labels.unsqueeze(-1) == torch.arange(case.logits.shape[-1], device=case.labels.device)
+    targets = is_class.to(case.logits.dtype)
+
+    def call() -> None:
+        case.logits.grad = None
+        torchvision_focal_loss(case.logits, targets, reduction="sum").backward()
+
+    return call
+
+
+def _growth_of(small: Timing, large: Timing, clock: str) -> Spread:
+    """Return how many times longer the large one takes: of the rounds' ratios."""
+    rounds = zip(getattr(large, clock), getattr(small, clock), strict=True)
+    return spread_of([more / less for more, less in rounds])
+
+
+def _figure(key: str, spread: Spread) -> Figure:
+    return Figure(key, spread.median, spread.low, spread.high)
+
+
+if __name__ == "__main__":
+    main()
