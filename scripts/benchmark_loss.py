@@ -28,7 +28,6 @@ from benchmarking import (
     timing_options,
     write_figures,
 )
-from benchmarking.ceilings import DTYPES
 from benchmarking.timing import Spread, spread_of
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss as torchvision_focal_loss
@@ -39,6 +38,7 @@ from detector.losses.focal_backend import FocalBackend, triton_hindrance
 from detector.losses.sigmoid_focal import sigmoid_focal_sums, sigmoid_focal_sums_by_autograd
 from detector.structures import BACKGROUND
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 DEFAULT = "ours (default)"
 PEER = "torchvision"
 PRIOR_LOGIT = -4.6

@@ -7,6 +7,7 @@ from pathlib import Path
 import benchmark_loss
 import pytest
 import torch
+from benchmarking import TARGETS
 from benchmarking.memory import peak_memory
 
 CPU = torch.device("cpu")
@@ -36,12 +37,6 @@ def test_it_reports_every_figure_of_the_loss(tmp_path: Path, monkeypatch: pytest
     benchmark_loss.main()
     content = json.loads(path.read_text())
     measured = {figure["figure"] for figure in content["figures"]}
-    targets = {key for key in benchmark_loss_targets() if key.startswith("loss.")}
+    targets = {key for key in TARGETS if key.startswith("loss.")}
     assert targets <= measured
     assert all(figure["value"] > 0 for figure in content["figures"])
-
-
-def benchmark_loss_targets() -> set[str]:
-    from benchmarking import TARGETS
-
-    return set(TARGETS)
