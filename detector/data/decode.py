@@ -18,6 +18,10 @@ from detector.structures import Size
 Pixels = npt.NDArray[np.uint8]
 """[H, W, 3] RGB."""
 
+_JPEG: Final = b"\xff\xd8\xff"
+"""How a JPEG begins. Only these are decoded to RGB at once: OpenCV 5.0 has the channels of a PAM file in the other
+order then."""
+
 _ORIENTATION_TAG: Final = 0x0112  # EXIF
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, KeyError, struct.error)  # what its readers raise on broken files
 _DEEP_MODES = ("F", "I")  # Pillow's names of 32-bit pixels; its conversion to RGB would cut them off at 255
@@ -123,7 +127,9 @@ def _decode(path: Path, data: bytes) -> Pixels:
     if _is_cut_short(data):
         raise ImageError(f"{path}: the image file is cut short: its {len(data)} bytes have no end mark")
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        is_jpeg = data.startswith(_JPEG)
+        flags = cv2.IMREAD_IGNORE_ORIENTATION | (cv2.IMREAD_COLOR_RGB if is_jpeg else cv2.IMREAD_COLOR)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         if "MAX_IMAGE" in str(error):
             raise ImageError(
@@ -133,7 +139,9 @@ def _decode(path: Path, data: bytes) -> Pixels:
         raise ImageError(f"{path}: OpenCV cannot decode the image: {str(error).strip()}") from error
     if pixels is None:
         return _decode_with_pillow(path, data)
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels), dtype=np.uint8)
+    if not is_jpeg:
+        cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+    return np.asarray(pixels, dtype=np.uint8)
 
 
 def _decode_with_pillow(path: Path, data: bytes) -> Pixels:
@@ -156,7 +164,7 @@ def _is_cut_short(data: bytes) -> bool:
     """
     if data.startswith(b"\x89PNG"):
         return data.rfind(b"IEND") < 0
-    if data.startswith(b"\xff\xd8\xff"):
+    if data.startswith(_JPEG):
         return data.rfind(b"\xff\xd9", _start_of_scan(data)) < 0
     return False
 
