@@ -12,6 +12,7 @@ machine it may be the machine.
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -49,6 +50,7 @@ TIME_LIMITS: Final = {"cuda": 570, "cpu": 1800}
 
 def main() -> int:
     args = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the part that is running ends with this process
     limits = TINY_LIMITS if args.tiny else GPU_LIMITS if args.device == "cuda" else CPU_LIMITS
     chosen = set(args.only or limits)
     if chosen & NEED_DATA:
