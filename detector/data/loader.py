@@ -20,6 +20,7 @@ from detector.data.repeat_factors import RepeatFactors
 from detector.data.samplers import EvalSampler, SampleKey, TrainSampler, split_batch
 from detector.data.skipped_images import SkippedImages
 from detector.data.slot_sampler import PREFETCH_FACTOR, SlotSampler, build_buffers
+from detector.data.stages import StageSeconds
 from detector.data.transforms import Transforms
 from detector.data.worker_deaths import Stream, leave_signals_alone, restarting
 from detector.errors import ResourceError, UserError
@@ -48,10 +49,12 @@ class BatchLoader:
         self._make_loader = make_loader
         self._loader = make_loader(self._sampler)
         self._skipped = SkippedImages(max_unreadable)
+        self._seconds = StageSeconds()
 
     def __iter__(self) -> Iterator[Batch]:
         for loaded in restarting(self._open(), self._open_again):
             self._skipped.add(loaded.notes)
+            self._seconds = self._seconds.plus(loaded.seconds)
             batch = loaded.unpack()
             if batch is None:
                 raise UserError(loaded.error)
@@ -59,6 +62,11 @@ class BatchLoader:
             yield batch
             del batch
         self.buffers.release_memory()
+
+    def take_seconds(self) -> StageSeconds:
+        """Return what this loader's processes have spent on the batches since the last call, by stage."""
+        taken, self._seconds = self._seconds, StageSeconds()
+        return taken
 
     @property
     def buffers(self) -> BatchBuffers:

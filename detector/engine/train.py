@@ -13,6 +13,7 @@ from detector.config import Config
 from detector.engine.clock import StepClock
 from detector.engine.device import compute_type
 from detector.engine.evaluator import Evaluation, EvaluationStopped
+from detector.engine.input_watch import build_input_watch
 from detector.engine.out_of_memory import explained_out_of_memory
 from detector.engine.pictures import draw_pictures
 from detector.engine.run import Origins, Run, build_run
@@ -83,7 +84,7 @@ def train_loop(run: Run, stop: StopRequest | None = None) -> None:
     stop = stop or StopRequest()
     config, state, recorder, last_step = run.config, run.state, run.recorder, run.schedule.max_steps
     scheduler = attach_schedule(state.optimizer, run.schedule, config.optimizer.resolved_lr, state.step)
-    batches, clock = iter(run.loader), StepClock()
+    batches, clock, input_watch = iter(run.loader), StepClock(), build_input_watch(config)
     state.model.train()
     with RunSaver(run) as saver:
         stop.begin_steps()
@@ -117,6 +118,7 @@ def train_loop(run: Run, stop: StopRequest | None = None) -> None:
                 row = _train_row(run, result.totals, lr, clock)
                 recorder.train_row(row)
                 _warn_of(run, run.diagnosis.observe(row))
+                _warn_of(run, run.diagnosis.only_new(input_watch.observe(row, run.loader.take_seconds())))
                 clock.restart()
 
             # Evaluate, but not if asked to stop: the time that is left may be shorter than an evaluation

@@ -257,6 +257,16 @@ def test_the_seconds_of_all_stages_come_with_a_batch() -> None:
     assert loaded.seconds.resize > 0
 
 
+def test_a_loader_adds_up_the_seconds_since_they_were_last_taken() -> None:
+    loader = train_loader(config(), FakeDataset())
+    assert loader.take_seconds() == StageSeconds()
+    list(islice(loader, 3))
+    taken = loader.take_seconds()
+    assert taken.augment > 0
+    assert taken.resize > 0
+    assert loader.take_seconds() == StageSeconds()
+
+
 def test_what_workers_get_can_be_pickled() -> None:
     source = BatchSource(FakeDataset(), Padding(32), 96, Transforms(AUGMENT), 7, "skip", buffers=BatchBuffers(1, 8))
     assert isinstance(pickle.loads(pickle.dumps(source)), BatchSource)
