@@ -29,9 +29,9 @@ def targets_of_matches(matches: Tensor, gt_boxes: Tensor, gt_labels: Tensor, gt_
     # Whole rows of 4 numbers: three times as fast on a CPU as a gather of single ones.
     first_rows = torch.arange(0, num_images * num_gt, num_gt, device=matches.device)[:, None]
     boxes = gt_boxes.reshape(-1, 4).index_select(0, (matched_idxs + first_rows).flatten())
-    num_anchors_of_gt = torch.zeros_like(gt_labels).scatter_add_(1, matched_idxs, foreground.long())
+    num_anchors_of_gt = torch.zeros_like(gt_labels, dtype=torch.int32).scatter_add_(1, matched_idxs, foreground.int())
     return AnchorTargets(
-        target_labels=torch.where(foreground, labels, matches),
+        target_labels=torch.where(foreground, labels, matches, out=labels),
         matched_idxs=matched_idxs,
         matched_boxes=boxes.view(*matches.shape, 4),
         num_unmatched_gt=(gt_mask & (num_anchors_of_gt == 0)).sum(dim=1),
