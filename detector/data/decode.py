@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from detector.data.declared_size import MAX_PIXELS, declared_size
 from detector.data.patient_reading import read_patiently
+from detector.data.png_check import find_png_damage
 from detector.errors import UserError
 from detector.structures import Size
 
@@ -124,6 +125,8 @@ def _decode(path: Path, data: bytes) -> Pixels:
     size = declared_size(data)
     if size is not None and size[0] * size[1] > MAX_PIXELS:
         raise ImageError(f"{path}: the image declares more pixels than the {MAX_PIXELS:,} that are decoded at most")
+    if data.startswith(b"\x89PNG") and (damage := find_png_damage(data)) is not None:
+        raise ImageError(f"{path}: the image file is damaged: {damage}")
     if _is_cut_short(data):
         raise ImageError(f"{path}: the image file is cut short: its {len(data)} bytes have no end mark")
     try:
@@ -157,13 +160,11 @@ def _decode_with_pillow(path: Path, data: bytes) -> Pixels:
 
 
 def _is_cut_short(data: bytes) -> bool:
-    """Whether a JPEG or PNG file lacks its end mark.
+    """Whether a JPEG file lacks its end mark.
 
     Decoders differ in what they do then: some versions fill the missing part with gray and only print a warning.
     Bytes behind the end mark are fine, some cameras write them.
     """
-    if data.startswith(b"\x89PNG"):
-        return data.rfind(b"IEND") < 0
     if data.startswith(_JPEG):
         return data.rfind(b"\xff\xd9", _start_of_scan(data)) < 0
     return False

@@ -154,4 +154,7 @@ def _child(file: Path, element: Element, number: int, tag: str) -> Element:
     child = element.find(tag)
     if child is None:
         raise UserError(f"{file}:{element.line}: object {number}: <{element.tag}> has no <{tag}>")
+    same = [one.line for one in element.children if one.tag == tag]
+    if len(same) > 1:
+        raise UserError(f"{file}:{same[1]}: object {number}: <{element.tag}> has <{tag}> twice")
     return child

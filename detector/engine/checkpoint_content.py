@@ -1,0 +1,87 @@
+"""What a checkpoint must hold, looked at before anything is taken from it: the file may be anyone's."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from torch import Tensor
+
+from detector.errors import UserError
+
+
+def check_content(content: Mapping[str, Any], source: str) -> None:
+    """See that the parts of a checkpoint are there, and are what they are called.
+
+    Args:
+        content: what was read.
+        source: the file's name, for messages.
+
+    Raises:
+        UserError: a part is missing or is something else; names it, what was found and what was expected.
+    """
+    for key, (expected, fits) in _PARTS.items():
+        if key not in content:
+            raise UserError(f"{source}: the checkpoint has no {key!r}, expected {expected}")
+        if not fits(content[key]):
+            raise UserError(f"{source}: the checkpoint's {key!r} is {_describe(content[key])}, expected {expected}")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _are_classes(value: object) -> bool:
+    if (
+        not isinstance(value, dict)
+        or not isinstance(value.get("ids"), list)
+        or not isinstance(value.get("names"), list)
+    ):
+        return False
+    ids, names = value["ids"], value["names"]
+    is_fine = all(map(_is_count, ids)) and all(isinstance(name, str) for name in names)
+    return is_fine and 0 < len(ids) == len(names)
+
+
+def _are_weights(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(n, str) and isinstance(v, Tensor) for n, v in value.items())
+
+
+def _is_average(value: object) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, dict) and _are_weights(value.get("model")) and _is_count(value.get("num_updates"))
+
+
+def _is_optimizer(value: object) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("state"), dict):
+        return False
+    groups = value.get("param_groups")
+    return isinstance(groups, list) and len(groups) > 0 and all(isinstance(g, dict) and "params" in g for g in groups)
+
+
+def _is_normalizer(value: object) -> bool:
+    mean = value.get("mean_foreground") if isinstance(value, dict) else None
+    return isinstance(mean, Tensor) and mean.ndim == 0
+
+
+def _is_best(value: object) -> bool:
+    if not isinstance(value, dict) or not _is_count(value.get("step")):
+        return False
+    return "ap" in value and (value["ap"] is None or isinstance(value["ap"], float | int))
+
+
+_PARTS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
+    "step": ("a number of steps", _is_count),
+    "config": ("the text of a configuration", lambda value: isinstance(value, str)),
+    "categories": ("ids and names of the classes", _are_classes),
+    "model": ("weights by name", _are_weights),
+    "ema": ("averaged weights by name, or None", _is_average),
+    "optimizer": ("an optimiser's state", _is_optimizer),
+    "scaler": ("a loss scaler's state, or None", lambda value: value is None or isinstance(value, dict)),
+    "normalizer": ("a normaliser's state", _is_normalizer),
+    "best": ("AP and step of the best evaluation", _is_best),
+}
+
+
+def _describe(value: object) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else f'{text[:60]}...'}"
