@@ -30,11 +30,11 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.output.suffix != ".safetensors":
         raise UserError(f"--output {args.output}: expected a name that ends with .safetensors")
-    from detector.engine.checkpoint import load_checkpoint
+    from detector.engine.checkpoint_content import load_trained
     from detector.engine.exported import write_exported
     from detector.engine.inference import choose_weights
 
-    content = load_checkpoint(args.checkpoint)
+    content = load_trained(args.checkpoint)
     weights = choose_weights(content, args.weights, args.checkpoint)
     kind = "raw" if content["ema"] is None or args.weights == "raw" else "ema"
     try:

@@ -126,7 +126,7 @@ def _decode(path: Path, data: bytes) -> Pixels:
     if size is not None and size[0] * size[1] > MAX_PIXELS:
         raise ImageError(f"{path}: the image declares more pixels than the {MAX_PIXELS:,} that are decoded at most")
     if data.startswith(b"\x89PNG") and (damage := find_png_damage(data)) is not None:
-        raise ImageError(f"{path}: the image file is damaged: {damage}")
+        raise ImageError(f"{path}: the image file is {damage}")
     if _is_cut_short(data):
         raise ImageError(f"{path}: the image file is cut short: its {len(data)} bytes have no end mark")
     try:

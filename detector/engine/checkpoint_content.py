@@ -1,24 +1,42 @@
 """What a checkpoint must hold, looked at before anything is taken from it: the file may be anyone's."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from torch import Tensor
 
+from detector.engine.checkpoint import load_checkpoint
 from detector.errors import UserError
 
+NETWORK: Final = ("step", "config", "categories", "model", "ema")
+"""Parts that a network is taken from; a run that continues needs all."""
 
-def check_content(content: Mapping[str, Any], source: str) -> None:
+
+def load_trained(path: Path) -> dict[str, Any]:
+    """Read a checkpoint whose network is to be used; see :func:`detector.engine.checkpoint.load_checkpoint`.
+
+    Raises:
+        UserError: also if a part that this needs is missing or is something else.
+    """
+    content = load_checkpoint(path)
+    check_content(content, str(path), NETWORK)
+    return content
+
+
+def check_content(content: Mapping[str, Any], source: str, parts: Sequence[str] | None = None) -> None:
     """See that the parts of a checkpoint are there, and are what they are called.
 
     Args:
         content: what was read.
         source: the file's name, for messages.
+        parts: those that are needed; None = all.
 
     Raises:
         UserError: a part is missing or is something else; names it, what was found and what was expected.
     """
-    for key, (expected, fits) in _PARTS.items():
+    for key in _PARTS if parts is None else parts:
+        expected, fits = _PARTS[key]
         if key not in content:
             raise UserError(f"{source}: the checkpoint has no {key!r}, expected {expected}")
         if not fits(content[key]):

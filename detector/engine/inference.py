@@ -14,7 +14,7 @@ from detector.config_io import load_config, load_config_text
 from detector.data.collate import collate
 from detector.data.padding import Padding
 from detector.data.resize import resize_sample, resized_size
-from detector.engine.checkpoint import load_checkpoint
+from detector.engine.checkpoint_content import load_trained
 from detector.engine.device import PrecisionName, ResolvedPrecision, compute_type, resolve_device, resolve_precision
 from detector.engine.forward import forward
 from detector.engine.matcher import Matcher, build_matcher
@@ -102,7 +102,7 @@ def load_detector(
     Raises:
         UserError: if the checkpoint or one of the values is wrong.
     """
-    content = load_checkpoint(checkpoint)
+    content = load_trained(checkpoint)
     config = config or load_config_text(content["config"], str(checkpoint))
     categories = checkpoint_categories(content)
     resolved_device = resolve_device(_one_of("device", device, ("auto", "cpu", "cuda")))
@@ -125,7 +125,7 @@ def resolve_config(checkpoint: Path, config: Path | None, overrides: Iterable[st
     """Return a configuration file's content, or without one that of the checkpoint, with overrides."""
     if config is not None:
         return load_config(config, tuple(overrides))
-    return load_config_text(load_checkpoint(checkpoint)["config"], str(checkpoint), tuple(overrides))
+    return load_config_text(load_trained(checkpoint)["config"], str(checkpoint), tuple(overrides))
 
 
 def choose_weights(content: dict[str, Any], weights: str | None, checkpoint: Path) -> dict[str, torch.Tensor]:

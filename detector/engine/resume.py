@@ -6,6 +6,7 @@ from typing import Any
 from detector.config import Config
 from detector.config_io import load_config_text
 from detector.engine.checkpoint import find_newest_checkpoint, load_checkpoint
+from detector.engine.checkpoint_content import check_content
 from detector.engine.processes import Processes
 from detector.engine.recipe import resolve_recipe
 from detector.engine.run_folder import CHECKPOINTS
@@ -71,6 +72,7 @@ def find_resume(
         return None, [f"--resume: no checkpoint in {output_dir / CHECKPOINTS}; starting from step 0"]
     notes = [f"{problem}; the one before is used" for problem in problems]
     path, content = found
+    check_content(content, str(path))
     notes.append(f"resumed from {path}")
     if init_from is not None:
         notes.append(f"--init-from {init_from} is not read again: the run has begun from it")

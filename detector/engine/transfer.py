@@ -13,7 +13,7 @@ from torch import Tensor
 from detector.config import ModelConfig
 from detector.config_io import load_config_text
 from detector.config_yaml import write_flow
-from detector.engine.checkpoint import load_checkpoint
+from detector.engine.checkpoint_content import load_trained
 from detector.engine.state import checkpoint_categories
 from detector.errors import UserError
 from detector.models import RetinaNet
@@ -71,7 +71,7 @@ def initialise_model(model: RetinaNet, config: ModelConfig, categories: Categori
     Raises:
         UserError: the checkpoint cannot be read, nothing of it fits, or pretrained weights are needed and missing.
     """
-    content = load_checkpoint(checkpoint)
+    content = load_trained(checkpoint)
     old = load_config_text(content["config"], str(checkpoint)).model
     weights: dict[str, Tensor] = content["model"] if content["ema"] is None else content["ema"]["model"]
     notes = []

@@ -13,6 +13,7 @@ import torch
 from detector.config_io import dump_config, load_config
 from detector.criterion import LossNormalizer
 from detector.engine.checkpoint import load_checkpoint
+from detector.engine.checkpoint_content import check_content
 from detector.engine.checkpoint_files import save_checkpoint
 from detector.engine.inference import load_detector
 from detector.engine.optimizer import build_optimizer
@@ -78,6 +79,7 @@ def read_case(file: Path) -> None:
     if (detector.step, detector.categories.names) != (0, ("cat", "dog")):
         raise SilentError(f"step {detector.step}, classes {detector.categories.names}")
     content = load_checkpoint(file)
+    check_content(content, str(file))
     config = detector.config
     model = build_model(config.model, 2, load_weights=False)
     state = TrainState(model, build_optimizer(config.optimizer, model), LossNormalizer(config.loss.normalizer))

@@ -246,7 +246,7 @@ def write_checkpoint(folder: Path, *, with_average: bool = False) -> Path:
         "config": RECIPE,
         "categories": {"ids": [5], "names": ["a"]},
         "model": weights[0],
-        "ema": {"model": weights[1]} if with_average else None,
+        "ema": {"model": weights[1], "num_updates": 1} if with_average else None,
     }
     return save_checkpoint(folder, content, step=1, is_best=False, keep=1)
 
