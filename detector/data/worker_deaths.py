@@ -61,7 +61,7 @@ def restarting(stream: Stream[Item], open_at: Callable[[int], Stream[Item]]) -> 
     num_done = num_deaths = 0
     while True:
         try:
-            item = next(stream)
+            item = [next(stream)]
         except StopIteration:
             return
         except (RuntimeError, OSError, EOFError) as error:
@@ -74,7 +74,7 @@ def restarting(stream: Stream[Item], open_at: Callable[[int], Stream[Item]]) -> 
                 raise ResourceError(f"{story}, {num_deaths} times at the same batch. {_REMEDY}") from None
         else:
             num_done, num_deaths = num_done + 1, 0
-            yield item
+            yield item.pop()  # not kept here while it is in use: the memory of a batch is free when its user is done
             continue
         _logger.warning("%s; the loader is started again at the same batch, and nothing is lost. %s", story, _REMEDY)
         _discard(stream)

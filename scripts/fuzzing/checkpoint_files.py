@@ -72,13 +72,12 @@ def make_case(folder: Path, rng: random.Random) -> tuple[str, Path]:
 def read_case(file: Path) -> None:
     """Load the detector of a checkpoint, and take it up as a resumed run does."""
     detector = load_detector(file, device="cpu")
-    expected = original()[1]
-    weights = detector.model.state_dict()
-    if any(not torch.equal(weights[name], value) for name, value in expected["model"].items()):
+    content = load_checkpoint(file)
+    weights, expected = content["model"], original()[1]["model"]
+    if weights.keys() != expected.keys() or any(not torch.equal(weights[name], expected[name]) for name in expected):
         raise SilentError("other weights than were saved")
     if (detector.step, detector.categories.names) != (0, ("cat", "dog")):
         raise SilentError(f"step {detector.step}, classes {detector.categories.names}")
-    content = load_checkpoint(file)
     check_content(content, str(file))
     config = detector.config
     model = build_model(config.model, 2, load_weights=False)
