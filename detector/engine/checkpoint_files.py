@@ -14,6 +14,7 @@ from detector.engine.checksum import (
     HashingFile,
     digest_path,
     flush_folder,
+    read_digests,
     remove_with_digest,
     replace_with_digest,
     sha256_of,
@@ -76,6 +77,8 @@ def tidy_checkpoints(folder: Path, step: int, *, best_step: int) -> None:
         source, target = folder / f"step-{wanted:08d}.pt", folder / f"{name}.pt"
         if source.exists() and not (target.exists() and sha256_of(target) == sha256_of(source)):
             _link(source, target, sha256_of(source))
+        elif not source.exists() and any(_is_copy(target, path) for path in folder.glob("abandoned-*.pt")):
+            remove_with_digest(target)  # of a course that this run has left; it stays under that name
 
 
 def set_aside_later_checkpoints(folder: Path, step: int) -> list[Path]:
@@ -93,6 +96,12 @@ def set_aside_later_checkpoints(folder: Path, step: int) -> list[Path]:
             write_digest(target)
             renamed.append(target)
     return renamed
+
+
+def _is_copy(path: Path, other: Path) -> bool:
+    """Return whether two files are there with one checksum."""
+    files = [path, other, digest_path(path), digest_path(other)]
+    return all(file.exists() for file in files) and read_digests(path) == read_digests(other)
 
 
 def remove_temporary_files(folder: Path) -> None:

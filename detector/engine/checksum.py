@@ -40,7 +40,6 @@ def replace_with_digest(temporary: Path, path: Path, digest: str) -> None:
     before = read_digests(path) if path.exists() and digest_path(path).exists() else []
     _write_digests(path, [digest, *(old for old in before if old != digest)])
     temporary.replace(path)
-    temporary.unlink(missing_ok=True)  # if both were links to one file, the line above has done nothing
     _write_digests(path, [digest])
 
 

@@ -19,7 +19,8 @@ from detector.errors import UserError
 CHECKPOINTS = "checkpoints"
 NONFINITE = "nonfinite"
 """Folder of the write-ups of steps that were not finite."""
-_OURS = ("config.yaml", "environment.json", "metrics.jsonl", CHECKPOINTS, NONFINITE)
+ENVIRONMENT = "environment.json"
+_OURS = ("config.yaml", ENVIRONMENT, "metrics.jsonl", CHECKPOINTS, NONFINITE)
 _PACKAGES = ("torch", "torchvision", "albumentations", "opencv-python-headless", "numpy", "pycocotools", "pydantic")
 
 
@@ -53,8 +54,12 @@ def check_run_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
         )
 
 
-def open_run_folder(folder: Path, *, overwrite: bool, config_yaml: str, seed: int, hardware: str) -> None:
+def open_run_folder(
+    folder: Path, *, overwrite: bool, config_yaml: str, seed: int, hardware: str, start_step: int = 0
+) -> None:
     """Make the run folder and write ``config.yaml`` (resolved; it reproduces the run) and ``environment.json``.
+
+    Where a run goes on, the environments of its earlier starts stay in ``environment.json`` under ``earlier``.
 
     Args:
         folder: ``output_dir``.
@@ -62,6 +67,7 @@ def open_run_folder(folder: Path, *, overwrite: bool, config_yaml: str, seed: in
         config_yaml: the resolved configuration.
         seed: of the run.
         hardware: as :func:`detector.engine.device.describe_device` names it.
+        start_step: optimiser steps already done.
 
     Raises:
         UserError: if it cannot be written.
@@ -70,11 +76,29 @@ def open_run_folder(folder: Path, *, overwrite: bool, config_yaml: str, seed: in
         folder.mkdir(parents=True, exist_ok=True)
         if overwrite:
             _remove_run(folder)
-        (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
-        environment = json.dumps(_describe_environment(seed, hardware), indent=2)
-        (folder / "environment.json").write_text(environment + "\n", encoding="utf-8")
+        _replace_text(folder / "config.yaml", config_yaml)
+        environment = _describe_environment(seed, hardware) | {"start_step": start_step}
+        if start_step > 0:
+            environment["earlier"] = _earlier_environments(folder / ENVIRONMENT)
+        _replace_text(folder / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
     except OSError as error:
         raise UserError(f"output_dir: {folder} cannot be written: {error.strerror or error}") from error
+
+
+def _replace_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all: a kill in between leaves the old one."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _earlier_environments(path: Path) -> list[dict[str, Any]]:
+    """Return the environments in which a run was started before, the first one first."""
+    try:
+        last = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # of an unknown start
+        return []
+    return [*last.pop("earlier", []), last] if isinstance(last, dict) else []
 
 
 def discard_unstarted_run(folder: Path) -> None:

@@ -31,7 +31,12 @@ def open_recorder(
     if processes.is_main and state.step < schedule.max_steps:
         hardware = describe_device(next(state.model.parameters()).device)
         open_run_folder(
-            output_dir, overwrite=overwrite, config_yaml=dump_config(config), seed=config.seed, hardware=hardware
+            output_dir,
+            overwrite=overwrite,
+            config_yaml=dump_config(config),
+            seed=config.seed,
+            hardware=hardware,
+            start_step=state.step,
         )
         set_aside = set_aside_later_checkpoints(output_dir / CHECKPOINTS, state.step)
         tidy_checkpoints(output_dir / CHECKPOINTS, state.step, best_step=state.best_step)

@@ -57,6 +57,7 @@ def train(
             run = build_run(
                 config, origins, resume=resume, init_from=init_from, overwrite=overwrite, allow_changes=allow_changes
             )
+            stop.begin_steps()
         except KeyboardInterrupt:
             raise StoppedEarly(f"stopped by {stop.reason} before the first step; there was nothing to save") from None
         try:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from detector.engine.checkpoint import find_newest_checkpoint, load_checkpoint, step_files
-from detector.engine.checkpoint_files import save_checkpoint, set_aside_later_checkpoints
+from detector.engine.checkpoint_files import save_checkpoint, set_aside_later_checkpoints, tidy_checkpoints
 from detector.errors import UserError
 
 
@@ -60,6 +60,16 @@ def test_a_run_that_goes_back_keeps_its_new_files_and_sets_the_later_ones_aside(
     found, problems = find_newest_checkpoint(tmp_path)
     assert found is not None
     assert (found[0].name, problems) == ("step-00000010.pt", [])
+
+
+def test_the_best_of_a_course_that_was_left_is_no_longer_the_best(tmp_path: Path):
+    for step in (10, 20, 30):
+        save(tmp_path, step, is_best=step in (10, 30), keep=2)  # the file of step 10 has gone, and best.pt with it
+    set_aside_later_checkpoints(tmp_path, 20)
+    tidy_checkpoints(tmp_path, 20, best_step=10)
+    assert not (tmp_path / "best.pt").exists()
+    assert load_checkpoint(tmp_path / "abandoned-00000030.pt")["step"] == 30
+    assert load_checkpoint(tmp_path / "last.pt")["step"] == 20
 
 
 def test_what_is_no_checkpoint_is_refused_by_name(tmp_path: Path):

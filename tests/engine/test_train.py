@@ -315,6 +315,8 @@ def test_a_run_can_go_back_and_other_values_are_named(tmp_path: Path, capsys: py
     assert "continues with other values than it began with: optimizer.lr 0.005 -> 0.004\n" in printed
     assert "abandoned-00000004.pt: of the course that this run had after step 2; set aside" in printed
     assert [row["step"] for row in read_rows(folder)] == [1, 2, 4, 4]  # train 1, 2, 4 and the evaluation of step 4
+    environment = json.loads((folder / "environment.json").read_text())
+    assert (environment["start_step"], [one["start_step"] for one in environment["earlier"]]) == (2, [0])
 
 
 def test_damaged_checkpoints_are_no_reason_to_start_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
