@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from detector.anchors import AnchorGenerator
-from detector.assign import assign_anchors
+from detector.assign import Backend, assign_anchors
 from detector.losses import giou_loss, sigmoid_focal_loss, smooth_l1_loss
 from detector.postprocess import postprocess
 from detector.structures import HeadOutputs
@@ -73,8 +73,9 @@ def test_giou_loss_equals_float64(dtype: torch.dtype) -> None:
     assert_loss_and_gradient_equal_float64(lambda x: giou_loss(x, targets.to(x.device)).sum(), boxes.to(dtype))
 
 
+@pytest.mark.parametrize("backend", ["auto", "eager", "triton"])
 @pytest.mark.parametrize("allow_low_quality_matches", [True, False])
-def test_assignment_is_identical_to_the_cpus(allow_low_quality_matches: bool) -> None:
+def test_assignment_is_identical_to_the_cpus(allow_low_quality_matches: bool, backend: Backend) -> None:
     generator = torch.Generator().manual_seed(0)
     boxes = torch.stack([random_boxes(9, generator, SIZE) for _ in range(3)])
     boxes[:, 8] = boxes[:, 0]  # a tie: the first one gets the anchors
@@ -84,7 +85,10 @@ def test_assignment_is_identical_to_the_cpus(allow_low_quality_matches: bool) ->
     shapes = anchors.feature_shapes(SIZE)
     expected = assign_anchors(anchors(shapes), *rows, allow_low_quality_matches=allow_low_quality_matches)
     actual = assign_anchors(
-        anchors(shapes, CUDA), *(row.to(CUDA) for row in rows), allow_low_quality_matches=allow_low_quality_matches
+        anchors(shapes, CUDA),
+        *(row.to(CUDA) for row in rows),
+        allow_low_quality_matches=allow_low_quality_matches,
+        backend=backend,
     )
     assert expected.foreground.any()
     for name in ("target_labels", "matched_idxs", "matched_boxes", "num_unmatched_gt"):
