@@ -43,19 +43,8 @@ def compute(
     """Return the sums and write the gradients; see :class:`detector.losses.focal_form.FocalKernels`."""
     losses = []
     for level, (logits, labels) in enumerate(zip(cls_logits, target_labels, strict=True)):
-        anchor_loss = torch.empty(labels.shape, dtype=form.dtype, device=logits.device)
         gradient = None if gradients is None else gradients[level]
-        foreground, background = upstream.of_level(level)
-        slices = _Slices(logits, form.dtype)
-        parts = [slices.split(tensor) for tensor in (logits, labels, anchor_loss)]
-        gradient_parts = [None] * len(parts[0]) if gradient is None else slices.split(gradient)
-        for x, y, loss_out, gradient_out in zip(*parts, gradient_parts, strict=True):
-            factors = anchor_factors(y, foreground, background)
-            _compute_background(x, form, slices, loss_out, gradient_out, factors)
-        for images, rows in _positions_of_objects(labels, slices.num_anchors):
-            factors = anchor_factors(labels[images, rows], foreground[images, 0], background[images, 0])
-            _compute_objects((images, rows), logits, labels, form, anchor_loss, gradient, factors)
-        losses.append(anchor_loss)
+        losses.append(_compute_level(logits, labels, form, gradient, *upstream.of_level(level)))
     return focal_sums(losses, target_labels)
 
 
@@ -104,6 +93,23 @@ class _Slices:
             self._buffers[idx] = self._new_buffer()
         num_rows = slice_.shape[1]
         return self._buffers[idx] if num_rows == self.num_rows else self._buffers[idx][:, :num_rows]
+
+
+def _compute_level(
+    logits: Tensor, labels: Tensor, form: FocalForm, gradient: Tensor | None, foreground: Tensor, background: Tensor
+) -> Tensor:
+    """Return the loss of every anchor [N, Rl] and write the gradient; the factors are [N, 1]."""
+    anchor_loss = torch.empty(labels.shape, dtype=form.dtype, device=logits.device)
+    slices = _Slices(logits, form.dtype)
+    parts = [slices.split(tensor) for tensor in (logits, labels, anchor_loss)]
+    gradient_parts = [None] * len(parts[0]) if gradient is None else slices.split(gradient)
+    for x, y, loss_out, gradient_out in zip(*parts, gradient_parts, strict=True):
+        factors = anchor_factors(y, foreground, background)
+        _compute_background(x, form, slices, loss_out, gradient_out, factors)
+    for images, rows in _positions_of_objects(labels, slices.num_anchors):
+        factors = anchor_factors(labels[images, rows], foreground[images, 0], background[images, 0])
+        _compute_objects((images, rows), logits, labels, form, anchor_loss, gradient, factors)
+    return anchor_loss
 
 
 def _compute_background(

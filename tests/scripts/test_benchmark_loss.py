@@ -8,7 +8,6 @@ import benchmark_loss
 import pytest
 import torch
 from benchmarking import TARGETS
-from benchmarking.memory import peak_memory
 
 CPU = torch.device("cpu")
 
@@ -20,7 +19,7 @@ def test_the_loss_takes_the_gradient_and_a_slice_beside_the_logits(dtype: torch.
         case = benchmark_loss.make_case(1, num_anchors, 80, dtype=dtype, device=CPU)
         call = benchmark_loss._ours(case, "eager")
         call()
-        peaks.append(peak_memory(call, CPU))
+        peaks.append(benchmark_loss.peak_of(case, call, CPU))
         num_bytes = case.num_bytes
     # The slice has its size whatever the logits: what is added to them is what they grow by, and little else.
     growth = [(peaks[1] - peaks[0]) / (num_bytes / 4), (peaks[2] - peaks[1]) / (num_bytes / 2)]
