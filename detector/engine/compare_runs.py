@@ -22,7 +22,7 @@ TIMED: Final = frozenset({"data_seconds", "step_seconds", "images_per_second"})
 _NAMES_ONLY: Final = frozenset({"output_dir"})
 """Keys that are no difference."""
 
-_ENVIRONMENT: Final = ("version", "git_commit", "git_changes", "python", "system", "hardware", "cuda")
+_ENVIRONMENT: Final = ("version", "git_commit", "git_changes", "python", "system", "hardware", "cuda", "processes")
 _NUM_SHOWN: Final = 6
 
 

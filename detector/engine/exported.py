@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from detector.engine.checksum import replace_with_digest, sha256_of
@@ -40,11 +40,8 @@ def write_exported(path: Path, content: dict[str, Any], weights: dict[str, Tenso
         "config": content["config"],
     }
     temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        save_file({name: value.contiguous() for name, value in weights.items()}, temporary, metadata=metadata)
-    except SafetensorError as error:  # it has errors of the system as text only
-        temporary.unlink(missing_ok=True)
-        raise OSError(None, str(error), str(path)) from error
+    # Not save_file: it makes the file for its owner only, and has errors of the system as text only.
+    temporary.write_bytes(save({name: value.contiguous() for name, value in weights.items()}, metadata=metadata))
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     replace_with_digest(temporary, path, sha256_of(temporary))

@@ -55,7 +55,14 @@ def check_run_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
 
 
 def open_run_folder(
-    folder: Path, *, overwrite: bool, config_yaml: str, seed: int, hardware: str, start_step: int = 0
+    folder: Path,
+    *,
+    overwrite: bool,
+    config_yaml: str,
+    seed: int,
+    hardware: str,
+    num_processes: int = 1,
+    start_step: int = 0,
 ) -> None:
     """Make the run folder and write ``config.yaml`` (resolved; it reproduces the run) and ``environment.json``.
 
@@ -67,6 +74,7 @@ def open_run_folder(
         config_yaml: the resolved configuration.
         seed: of the run.
         hardware: as :func:`detector.engine.device.describe_device` names it.
+        num_processes: of the run.
         start_step: optimiser steps already done.
 
     Raises:
@@ -77,7 +85,7 @@ def open_run_folder(
         if overwrite:
             _remove_run(folder)
         _replace_text(folder / "config.yaml", config_yaml)
-        environment = _describe_environment(seed, hardware) | {"start_step": start_step}
+        environment = _describe_environment(seed, hardware) | {"processes": num_processes, "start_step": start_step}
         if start_step > 0:
             environment["earlier"] = _earlier_environments(folder / ENVIRONMENT)
         _replace_text(folder / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")

@@ -36,6 +36,7 @@ def open_recorder(
             config_yaml=dump_config(config),
             seed=config.seed,
             hardware=hardware,
+            num_processes=processes.num_processes,
             start_step=state.step,
         )
         set_aside = set_aside_later_checkpoints(output_dir / CHECKPOINTS, state.step)
