@@ -62,20 +62,9 @@ def compute_type(precision: ResolvedPrecision) -> torch.dtype:
     return _AUTOCAST_TYPES.get(precision, torch.float32)
 
 
-def memory_format_for_training(device: torch.device) -> torch.memory_format:
-    """Return how the network's weights and activations lie in memory while it trains.
-
-    Channels last, but not on CPUs whose widest vectors are AVX2's: oneDNN's gradients of convolutions take longer in it
-    there, by more than its forward pass saves (EXPERIMENTS.md).
-    """
-    if device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2":
-        return torch.contiguous_format
-    return torch.channels_last
-
-
 def place_for_training(model: Network, device: torch.device) -> Network:
-    """Move a network to its device, in the memory format that trains fastest there."""
-    return model.to(device).to(memory_format=memory_format_for_training(device))
+    """Move a network to its device, in channels-last memory: what the fastest convolutions take on every device."""
+    return model.to(device).to(memory_format=torch.channels_last)
 
 
 def describe_device(device: torch.device) -> str:

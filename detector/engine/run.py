@@ -14,6 +14,7 @@ from detector.data.transforms import build_transforms
 from detector.engine.config_changes import check_changes
 from detector.engine.device import resolve_device, resolve_precision
 from detector.engine.evaluator import Evaluator, build_evaluator
+from detector.engine.heap import keep_freed_memory
 from detector.engine.processes import Processes, join_processes, processes_from_environment
 from detector.engine.provenance import check_provenance, describe_provenance
 from detector.engine.report import backbone_warning, effect_notes, format_report
@@ -118,6 +119,8 @@ def build_run(
     device = resolve_device(config.device, processes.local_rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # events and pinned memory belong to the current device
+    else:
+        keep_freed_memory()
     precision = resolve_precision(config.precision, device)
     config = config.model_copy(update={"precision": precision})
     transforms = build_transforms(config.data.augment, origins)

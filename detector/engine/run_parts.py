@@ -95,6 +95,7 @@ def build_stepper(
         matcher,
         criterion,
         precision=precision,
+        convolution=config.convolution,
         processes=processes,
         clip_grad_norm=config.optimizer.clip_grad_norm,
         reporter=reporter,

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from detector.criterion import ClassDetail, Criterion, Losses
 from detector.engine.device import ResolvedPrecision
 from detector.engine.distributed import share_network
-from detector.engine.forward import forward
+from detector.engine.forward import ConvolutionName, forward
 from detector.engine.guard import BatchNormSnapshot, NonfiniteGuard
 from detector.engine.matcher import Matcher
 from detector.engine.nonfinite import NonfiniteReporter, StepRecord
@@ -49,6 +49,7 @@ class Stepper:
         matcher: anchors and targets.
         criterion: losses.
         precision: arithmetic of the network.
+        convolution: how 3x3 convolutions are computed on a CPU, see :func:`detector.engine.forward.uses_winograd`.
         processes: who shares the step.
         clip_grad_norm: largest gradient norm; None = no limit.
         reporter: writes up steps that are not finite; None = they are told in words only.
@@ -61,6 +62,7 @@ class Stepper:
         criterion: Criterion,
         *,
         precision: ResolvedPrecision = "fp32",
+        convolution: ConvolutionName = "auto",
         processes: Processes | None = None,
         clip_grad_norm: float | None = None,
         reporter: NonfiniteReporter | None = None,
@@ -69,6 +71,7 @@ class Stepper:
         self.matcher = matcher
         self.criterion = criterion
         self.precision = precision
+        self.convolution = convolution
         self.processes = processes or Processes()
         self.clip_grad_norm = clip_grad_norm
         self.reporter = reporter
@@ -166,7 +169,7 @@ class Stepper:
         *,
         detail: bool,
     ) -> "_Sums":
-        outputs = forward(self._network, batch.images, batch.sizes, self.precision)
+        outputs = forward(self._network, batch.images, batch.sizes, self.precision, self.convolution)
         losses = self.criterion(outputs, targets, anchors, normalizer)
         # DDP averages gradients over processes; the normaliser is already that of all of them.
         total = losses.total * self.processes.num_processes

@@ -1,7 +1,7 @@
 """Convolutions of the network by the fastest way that a CPU has for them.
 
-oneDNN's direct convolutions run at 85 % of an AVX2 core's peak (benchmarks/train_step.md), so only fewer multiplications
-make a step of training shorter: :mod:`detector.ops.winograd`.
+oneDNN's direct convolutions run at 85 % of an AVX2 core's peak (benchmarks/train_step.md), so only fewer
+multiplications make a step of training shorter: :mod:`detector.ops.winograd`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

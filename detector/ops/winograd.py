@@ -26,8 +26,8 @@ _PATCH: Final = TILE + 2
 _PLACES: Final = _PATCH**2
 
 _TILES_AT_ONCE: Final = 160
-"""About so many tiles are worked on at a time: their patches stay in the processor's cache (256 channels: 6 MB), and the
-matrix products are still large enough."""
+"""About so many tiles are worked on at a time: their patches stay in the processor's cache (256 channels: 6 MB), and
+the matrix products are still large enough."""
 
 _EXACT: Final = (
     (((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)), 1),

@@ -8,7 +8,7 @@ from typing import Final
 import torch
 from torch.nn import functional
 
-from detector.engine.device import ResolvedPrecision, memory_format_for_training
+from detector.engine.device import ResolvedPrecision
 
 _DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -84,7 +84,7 @@ def _matmul_rate(dtype: torch.dtype, device: torch.device, repeats: int) -> floa
 def _convolution_rate(dtype: torch.dtype, device: torch.device, repeats: int) -> float:
     shape = CONVOLUTION_SHAPE[device.type]
     images, channels, height, width = shape
-    layout = memory_format_for_training(device)
+    layout = torch.channels_last
     maps = torch.randn(shape, device=device).to(dtype=dtype, memory_format=layout)
     weight = torch.randn(channels, channels, 3, 3, device=device).to(dtype=dtype, memory_format=layout)
     flops = 2 * images * height * width * channels * channels * 9

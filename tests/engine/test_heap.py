@@ -1,0 +1,32 @@
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import resource
+import torch
+from detector.engine.heap import keep_freed_memory
+
+if {keeps} and not keep_freed_memory():
+    print("not glibc")
+    raise SystemExit
+for _ in range(8):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**24), torch.ones(2**20)  # 64 MiB, 4 MiB
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(*, keeps: bool) -> list[int]:
+    script = SCRIPT.format(keeps=keeps)
+    output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    if "not glibc" in output:
+        pytest.skip("the C library is not glibc")
+    return [int(line) for line in output.split()]
+
+
+@pytest.mark.slow
+def test_buffers_taken_again_are_no_new_pages():
+    assert page_faults(keeps=False)[-1] > 1000
+    assert page_faults(keeps=True)[-1] < 100
