@@ -1,6 +1,6 @@
 """Schema of the whole configuration."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -9,6 +9,9 @@ from detector.config.data import DataConfig
 from detector.config.duration import parse_duration
 from detector.config.model import AssignConfig, ModelConfig
 from detector.config.training import EmaConfig, LossConfig, OptimizerConfig, ScheduleConfig
+
+MAX_COMPILED_SHAPES: Final = 8
+"""torch._dynamo.config.recompile_limit: so many graphs torch makes of one function."""
 
 
 class EvalConfig(Section):
@@ -62,6 +65,13 @@ class Config(Section):
     """How training computes 3x3 convolutions on a CPU in fp32: winograd takes a quarter of the multiplications where
     that is faster, with rounding errors of 2e-6 instead of 6e-7. auto = winograd where it has been measured to be
     faster: with AVX2 but no AVX-512. No other device or precision, nor the evaluation, is touched."""
+    compile: Literal["off", "model", "step"] = "off"
+    """Train through compiled graphs, one for every shape of `data.buckets`: of the network, or of the network and the
+    losses. Faster on a GPU after minutes of compilation; resume and checkpoints do not change. On a CPU it turns
+    `convolution: winograd` off, which gains more there."""
+    cuda_graphs: bool = False
+    """With `compile`: replay each graph's kernels in one launch; for few images per GPU. Needs `images_per_forward` to
+    be a step's whole share."""
     log_every: PositiveInt = 20
     """Steps between log rows. The last step is always logged."""
     deterministic: bool = False
@@ -106,12 +116,32 @@ class Config(Section):
                 f"set model.head.activation={cls.activation}, or choose a loss whose name "
                 f"{'begins' if activation == 'softmax' else 'does not begin'} with softmax"
             )
+        self._check_compile()
         if self.eval.short_side is not None and self.eval.short_side > self.data.max_side:
             raise ValueError(
                 f"eval.short_side: {self.eval.short_side} is larger than data.max_side = {self.data.max_side}, "
                 "so that size could never be reached"
             )
         return self
+
+    def _check_compile(self) -> None:
+        if self.cuda_graphs and self.compile == "off":
+            raise ValueError("cuda_graphs: replays compiled graphs; set compile=model or compile=step too")
+        if self.cuda_graphs and self.device == "cpu":
+            raise ValueError("cuda_graphs: needs a GPU, found device: cpu")
+        if self.compile == "off":
+            return
+        if self.data.buckets is None:
+            raise ValueError(
+                f"compile: {self.compile} makes one graph for every padded shape and needs data.buckets to bound them, "
+                "found null; e.g. data.buckets='[[800, 1344], [1344, 800]]' (sides of at least data.short_side and "
+                "data.max_side, rounded up to multiples of 32)"
+            )
+        if len(self.data.buckets) > MAX_COMPILED_SHAPES:
+            raise ValueError(
+                f"data.buckets: with compile: {self.compile} at most {MAX_COMPILED_SHAPES} shapes, found "
+                f"{len(self.data.buckets)}; beyond that torch stops compiling and runs the rest uncompiled"
+            )
 
     @property
     def eval_short_side(self) -> int:

@@ -11,7 +11,6 @@ from detector.engine.device import ResolvedPrecision
 from detector.engine.forward import forward
 from detector.engine.guard import BatchNormSnapshot
 from detector.engine.processes import Processes
-from detector.models import RetinaNet
 
 PROBE_SIDE = 128
 """Side in pixels of the image of the probe: the coarsest stride, so that every level has a cell."""
@@ -25,7 +24,7 @@ _SYNC_BUFFERS: Final = (
 """Whether each forward pass sends buffers around; torch 2.14 gave it a new name."""
 
 
-def share_network(model: RetinaNet, processes: Processes, precision: ResolvedPrecision) -> nn.Module:
+def share_network(model: nn.Module, processes: Processes, precision: ResolvedPrecision) -> nn.Module:
     """Return the network whose backward pass averages gradients over the processes; alone, the model itself."""
     if processes.num_processes == 1:
         return model
@@ -36,7 +35,7 @@ def share_network(model: RetinaNet, processes: Processes, precision: ResolvedPre
     return network
 
 
-def _settle_buckets(network: DistributedDataParallel, model: RetinaNet, precision: ResolvedPrecision) -> None:
+def _settle_buckets(network: DistributedDataParallel, model: nn.Module, precision: ResolvedPrecision) -> None:
     """Bring the buckets of gradients to their final layout.
 
     DDP sums gradients bucket by bucket, and lays the buckets out anew after the first backward pass, in the order in

@@ -11,6 +11,7 @@ from detector.config import Config
 from detector.data.dataset import DetectionDataset
 from detector.data.loader import BatchLoader
 from detector.data.transforms import build_transforms
+from detector.engine.compilation import check_compilation
 from detector.engine.config_changes import check_changes
 from detector.engine.device import resolve_device, resolve_precision
 from detector.engine.evaluator import Evaluator, build_evaluator
@@ -18,7 +19,7 @@ from detector.engine.heap import keep_freed_memory
 from detector.engine.processes import Processes, join_processes, processes_from_environment
 from detector.engine.provenance import check_provenance, describe_provenance
 from detector.engine.report import backbone_warning, effect_notes, format_report
-from detector.engine.reproducible import make_reproducible
+from detector.engine.reproducible import make_reproducible, search_convolutions
 from detector.engine.resume import agree_on_checkpoint, settle_recipe
 from detector.engine.run_data import RunData, open_run_data
 from detector.engine.run_folder import check_run_folder
@@ -121,6 +122,7 @@ def build_run(
         torch.cuda.set_device(device)  # events and pinned memory belong to the current device
     else:
         keep_freed_memory()
+    check_compilation(config.compile, device, cuda_graphs=config.cuda_graphs)
     precision = resolve_precision(config.precision, device)
     config = config.model_copy(update={"precision": precision})
     transforms = build_transforms(config.data.augment, origins)
@@ -134,6 +136,8 @@ def build_run(
     )
 
     make_reproducible(config.seed, deterministic=config.deterministic)
+    num_shapes = None if config.data.buckets is None else len(config.data.buckets)
+    search_convolutions(num_shapes, deterministic=config.deterministic)
     join_processes(processes, device)
     provenance = describe_provenance(data, processes, device)
     checkpoint, notes = agree_on_checkpoint(processes, output_dir, resume, init_from)

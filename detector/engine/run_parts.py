@@ -96,6 +96,8 @@ def build_stepper(
         criterion,
         precision=precision,
         convolution=config.convolution,
+        compilation=config.compile,
+        cuda_graphs=config.cuda_graphs,
         processes=processes,
         clip_grad_norm=config.optimizer.clip_grad_norm,
         reporter=reporter,

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from detector.criterion import ClassDetail, Criterion, Losses
+from detector.engine.compilation import CompileName, begin_step, compile_losses, compile_network
 from detector.engine.device import ResolvedPrecision
 from detector.engine.distributed import share_network
 from detector.engine.forward import ConvolutionName, forward
@@ -50,6 +51,8 @@ class Stepper:
         criterion: losses.
         precision: arithmetic of the network.
         convolution: how 3x3 convolutions are computed on a CPU, see :func:`detector.engine.forward.uses_winograd`.
+        compilation: what runs as compiled graphs; convolutions are then the compiler's.
+        cuda_graphs: replay those graphs in one launch each.
         processes: who shares the step.
         clip_grad_norm: largest gradient norm; None = no limit.
         reporter: writes up steps that are not finite; None = they are told in words only.
@@ -63,6 +66,8 @@ class Stepper:
         *,
         precision: ResolvedPrecision = "fp32",
         convolution: ConvolutionName = "auto",
+        compilation: CompileName = "off",
+        cuda_graphs: bool = False,
         processes: Processes | None = None,
         clip_grad_norm: float | None = None,
         reporter: NonfiniteReporter | None = None,
@@ -71,14 +76,17 @@ class Stepper:
         self.matcher = matcher
         self.criterion = criterion
         self.precision = precision
-        self.convolution = convolution
+        self.convolution: ConvolutionName = convolution if compilation == "off" else "direct"
+        self.cuda_graphs = cuda_graphs
         self.processes = processes or Processes()
         self.clip_grad_norm = clip_grad_norm
         self.reporter = reporter
         self.guard = NonfiniteGuard(self.processes, ignore_gradients=state.scaler is not None)
         self._parameters = [parameter for parameter in state.model.parameters() if parameter.requires_grad]
         self._batch_norm = BatchNormSnapshot(state.model)
-        self._network = share_network(state.model, self.processes, precision)
+        compiled = compile_network(state.model, compilation, cuda_graphs=cuda_graphs)
+        self._network = share_network(compiled, self.processes, precision)
+        self._compiled_losses = compile_losses(criterion, compilation)
 
     def __call__(self, batches: Sequence[Batch], *, detail: bool = False) -> StepResult:
         """Make one step from the micro-batches of this process, already on the device.
@@ -93,6 +101,7 @@ class Stepper:
         num_foreground, num_gt, num_unmatched_gt = self._counts(batches, [targets for _, targets in matched])
         num_images = sum(len(batch.images) for batch in batches) * self.processes.num_processes
 
+        begin_step(len(batches), cuda_graphs=self.cuda_graphs)
         self._batch_norm.take()
         state.optimizer.zero_grad(set_to_none=True)
         sums: _Sums | None = None
@@ -170,7 +179,7 @@ class Stepper:
         detail: bool,
     ) -> "_Sums":
         outputs = forward(self._network, batch.images, batch.sizes, self.precision, self.convolution)
-        losses = self.criterion(outputs, targets, anchors, normalizer)
+        losses = (self._compiled_losses or self.criterion)(outputs, targets, anchors, normalizer)
         # DDP averages gradients over processes; the normaliser is already that of all of them.
         total = losses.total * self.processes.num_processes
         (total if self.state.scaler is None else self.state.scaler.scale(total)).backward()
