@@ -1,163 +1,124 @@
-"""One training step of ours against torchvision's RetinaNet, in one process, alternating.
+"""One training step of ours against torchvision's RetinaNet, in one process, one of each in turn.
 
-    python scripts/benchmark_step.py                                 # R50, 2 x 3 x 512 x 512, fp32 and bf16
-    python scripts/benchmark_step.py --precisions fp32 --size 256 256 --repeats 5 --json step.json
+    python scripts/benchmark_step.py                                          # both settings, 2 minutes on two cores
+    python scripts/benchmark_step.py --settings scratch --compile model --repeats 5 --json step.json
 
-Both train the same network (ResNet-50 with frozen batch norm, stem and first stage frozen, FPN, 80 classes) on the same
-images and boxes with SGD; a step is everything from uint8 or float images to updated weights. torchvision's step holds
-its resize and normalisation (at scale 1), ours the normalisation.
+Two settings. ``pretrained``: ResNet-50 with frozen batch norm, stem and first stage frozen, FPN, 80 classes, SGD.
+``scratch``: ResNet-18 with trained batch norm, an FPN of 64 channels, 3 classes, AdamW, gradients clipped. Both train
+the same network on the same images and boxes; a step is everything from uint8 (ours) or float images to updated
+weights. torchvision's step holds its resize and normalisation (at scale 1), ours the normalisation.
+
+FLOP/s are those of the direct convolutions, whatever way a step computes them: Winograd's may pass the ceiling.
 """
 
 import argparse
-import json
-import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-import torchvision
-from torch import nn
-from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
-from torchvision.models.detection.retinanet import RetinaNet
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+from benchmark_step_settings import SETTINGS, Setting, our_step, torchvision_step
+from benchmarking import (
+    Ceilings,
+    Figure,
+    count_flops,
+    describe_hardware,
+    make_parser,
+    measure_ceilings,
+    peak_memory,
+    print_figures,
+    print_table,
+    random_batch,
+    table_row,
+    time_in_turn,
+    timing_options,
+    usable_precisions,
+    write_figures,
+)
+from benchmarking.blocking_reads import blocking_reads
 
-from detector.anchors import AnchorGenerator
-from detector.config import BackboneConfig, ModelConfig, OptimizerConfig
-from detector.criterion import Criterion, LossNormalizer
-from detector.engine.device import autocast, describe_device, place_for_training, resolve_device
-from detector.engine.matcher import Matcher
-from detector.engine.optimizer import build_optimizer
-from detector.engine.state import TrainState
-from detector.engine.step import Stepper
-from detector.models import build_model
+from detector.engine.device import ResolvedPrecision, resolve_device
+from detector.engine.forward import uses_winograd
+from detector.engine.heap import keep_freed_memory
 from detector.structures import Batch
 
-NUM_CLASSES = 80
-NUM_BOXES = 10
-LR = 1e-4
+OURS, PEER = "ours", "torchvision"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--size", type=int, nargs=2, default=(512, 512), metavar=("H", "W"))
+    parser = make_parser(__doc__, repeats=3, warmup=1)
+    parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
+    parser.add_argument("--batch", type=int, help="images of a step, in place of the setting's")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of the images, likewise")
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16", "fp16"])
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--warmup", type=int, default=2)
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--ours-only", action="store_true", help="leave torchvision out")
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
+    parser.add_argument("--compile", choices=["model", "step"], help="time ours through compiled graphs too")
     args = parser.parse_args()
     torch.manual_seed(0)
     device = resolve_device(args.device)
-    batch = _make_batch(args.batch, tuple(args.size)).to(device)
-
-    steps: dict[str, Callable[[], None]] = {}
-    for precision in args.precisions:
-        steps[f"ours {precision}"] = _our_step(batch, precision, device)
-        if not args.ours_only:
-            steps[f"torchvision {precision}"] = _torchvision_step(batch, precision, device)
-    seconds = _measure(steps, args.warmup, args.repeats, device)
-
-    print(f"{describe_device(device)}; torch {torch.__version__}; {args.batch} x 3 x {args.size[0]} x {args.size[1]}")
-    reference = seconds.get("torchvision fp32")
-    figures = {}
-    for name, value in seconds.items():
-        ratio = value / reference if reference else float("nan")
-        figures[name] = {"seconds": value, "images_per_second": args.batch / value, "of_torchvision_fp32": ratio}
-        print(f"{name:<18} {value:8.4f} s  {args.batch / value:7.2f} images/s  {ratio:5.2f} x torchvision's fp32 time")
-    if device.type == "cuda":
-        figures["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        print(f"peak memory {figures['peak_memory_gib']:.2f} GiB")
+    if device.type == "cpu" and keep_freed_memory():
+        print("freed memory stays with the process, for both (which speeds both up)")
+    hardware = describe_hardware(device)
+    precisions = usable_precisions(args.precisions, device)
+    ceilings = measure_ceilings(device, precisions)
+    print(hardware, ceilings, sep="\n")
+    figures: list[Figure] = []
+    for name in args.settings:
+        for precision in precisions:
+            figures += _compare(args, SETTINGS[name], precision, device, ceilings)
+    print_figures(figures, hardware)
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        write_figures(args.json, figures, hardware)
 
 
-def _make_batch(num_images: int, size: tuple[int, int]) -> Batch:
-    height, width = size
-    corner = torch.rand(num_images, NUM_BOXES, 2) * torch.tensor([width * 0.6, height * 0.6])
-    side = 16 + torch.rand(num_images, NUM_BOXES, 2) * torch.tensor([width * 0.35, height * 0.35])
-    return Batch(
-        images=torch.randint(0, 256, (num_images, height, width, 3), dtype=torch.uint8),
-        sizes=torch.tensor([size] * num_images),
-        gt_boxes=torch.cat((corner, corner + side), dim=2),
-        gt_labels=torch.randint(0, NUM_CLASSES, (num_images, NUM_BOXES)),
-        gt_mask=torch.ones(num_images, NUM_BOXES, dtype=torch.bool),
-        gt_ignore=torch.zeros(num_images, NUM_BOXES, dtype=torch.bool),
-        image_ids=tuple(range(num_images)),
-        original_sizes=(size,) * num_images,
+def _compare(
+    args: argparse.Namespace, setting: Setting, precision: ResolvedPrecision, device: torch.device, ceilings: Ceilings
+) -> list[Figure]:
+    """Time the steps of one setting in one precision, print their table and return the figures."""
+    num_images, size = args.batch or setting.batch(device), tuple(args.size or setting.size(device))
+    batch = random_batch(num_images, size, num_classes=setting.num_classes).to(device)
+    steps = _steps(args, setting, precision, batch, device)
+    timings = time_in_turn(steps, device=device, **timing_options(args))
+    flops = count_flops(steps[PEER])
+    peaks = {name: peak_memory(steps[name], device) for name in (OURS, PEER)}
+    print(f"\n{setting.name}, {precision}: {num_images} x 3 x {size[0]} x {size[1]}, {flops / 1e12:.3f} TFLOP")
+    print_table(
+        [
+            table_row(
+                name,
+                timing,
+                clock=args.clock,
+                peer=timings[PEER],
+                images=num_images,
+                flops=flops,
+                flops_ceiling=ceilings.convolution[precision],
+                peak_bytes=peaks.get(name),
+            )
+            for name, timing in timings.items()
+        ]
     )
+    suffix = "" if setting.name == "pretrained" else f".{setting.name}"
+    speedup = timings[OURS].speedup_over(timings[PEER], args.clock)
+    seconds = timings[OURS].seconds(args.clock).median
+    figures = [Figure(f"step.speedup.{precision}{suffix}", speedup.median, speedup.low, speedup.high, unit="x")]
+    if not suffix and precision == "bf16" and device.type == "cuda":
+        figures.append(Figure("step.images_per_second", num_images / seconds))
+        figures.append(Figure("step.of_matmul", flops / seconds / ceilings.matmul[precision]))
+    if not suffix and precision == args.precisions[0]:
+        reads = blocking_reads(steps[OURS])
+        # What the guard reads is the verdict on the step before, which has long been made.
+        reads = [read for read in reads if "guard.py" not in read]
+        figures.append(Figure("step.blocking_reads", len(reads), note="; ".join(sorted(set(reads)))))
+    return figures
 
 
-def _our_step(batch: Batch, precision: str, device: torch.device) -> Callable[[], None]:
-    backbone = BackboneConfig(name="resnet50", weights="none", norm="frozen", frozen_stages=2)
-    model = build_model(ModelConfig(backbone=backbone), NUM_CLASSES)
-    _calm(model)
-    model = place_for_training(model, device).train()
-    state = TrainState(model, build_optimizer(OptimizerConfig(lr=LR), model), LossNormalizer("batch"))
-    if precision == "fp16":
-        state.scaler = torch.amp.GradScaler(device.type)
-    matcher = Matcher(
-        AnchorGenerator(), fg_iou_thresh=0.5, bg_iou_thresh=0.4, allow_low_quality_matches=True, ignore_ioa_thresh=0.5
-    )
-    stepper = Stepper(state, matcher, Criterion(), precision=precision)
-
-    def step() -> None:
-        stepper([batch])
-        state.step += 1
-
-    return step
-
-
-def _torchvision_step(batch: Batch, precision: str, device: torch.device) -> Callable[[], None]:
-    resnet = torchvision.models.resnet50(weights=None, norm_layer=torchvision.ops.FrozenBatchNorm2d)
-    backbone = _resnet_fpn_extractor(resnet, 3, returned_layers=[2, 3, 4], extra_blocks=LastLevelP6P7(256, 256))
-    size = tuple(batch.images.shape[1:3])
-    model = RetinaNet(backbone, NUM_CLASSES, min_size=min(size), max_size=max(size))
-    _calm(model)
-    model = model.to(device).train()
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(parameters, lr=LR, momentum=0.9, weight_decay=1e-4)
-    scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
-    images = list(batch.images.permute(0, 3, 1, 2).float().contiguous() / 255)
-    targets = [{"boxes": b, "labels": t} for b, t in zip(batch.gt_boxes, batch.gt_labels, strict=True)]
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        with autocast(precision, device):
-            losses = model(images, targets)
-        scaler.scale(sum(losses.values())).backward()
-        scaler.step(optimizer)
-        scaler.update()
-
-    return step
-
-
-def _calm(model: nn.Module) -> None:
-    """Scale the frozen norms down: random convolutions would otherwise double the activations in every block."""
-    for module in model.modules():
-        if type(module).__name__ == "FrozenBatchNorm2d":
-            module.weight.fill_(0.5)
-
-
-def _measure(steps: dict[str, Callable[[], None]], warmup: int, repeats: int, device: torch.device) -> dict[str, float]:
-    """Return the median seconds of each step; one of each in turn, so that all see the same machine."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for round_idx in range(warmup + repeats):
-        for name, step in steps.items():
-            _synchronize(device)
-            start = time.perf_counter()
-            step()
-            _synchronize(device)
-            if round_idx >= warmup:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def _steps(
+    args: argparse.Namespace, setting: Setting, precision: ResolvedPrecision, batch: Batch, device: torch.device
+) -> dict[str, Callable[[], None]]:
+    steps = {OURS: our_step(setting, batch, precision, device)}
+    if uses_winograd("auto", device, precision):
+        steps["ours, direct convolutions"] = our_step(setting, batch, precision, device, convolution="direct")
+    if args.compile:
+        steps[f"ours, compile={args.compile}"] = our_step(setting, batch, precision, device, compilation=args.compile)
+    steps[PEER] = torchvision_step(setting, batch, precision, device)
+    return steps
 
 
 if __name__ == "__main__":

@@ -134,8 +134,7 @@ class Config(Section):
         if self.data.buckets is None:
             raise ValueError(
                 f"compile: {self.compile} makes one graph for every padded shape and needs data.buckets to bound them, "
-                "found null; e.g. data.buckets='[[800, 1344], [1344, 800]]' (sides of at least data.short_side and "
-                "data.max_side, rounded up to multiples of 32)"
+                "found null; for images of at most 800 x 1333 and both orientations '[[800, 1344], [1344, 800]]'"
             )
         if len(self.data.buckets) > MAX_COMPILED_SHAPES:
             raise ValueError(
