@@ -108,6 +108,9 @@ class DataConfig(Section):
     augment: tuple[dict[str, Any], ...] = ({"name": "HorizontalFlip", "p": 0.5},)
     """albumentations transforms in order, each `{name: ..., argument: value}`, applied to the original image before
     the resize. Bounding boxes follow."""
+    cache: Literal["none", "ram"] = "none"
+    """ram: decode all images once, before training starts, and keep them in memory: height * width * 3 bytes each, once
+    per training process. Changes no number."""
     on_unreadable: Literal["stop", "skip"] = "stop"
     """What to do in training when an image cannot be read: stop and name it, or name it and use the next image.
     Where the dataset does not give the size of an image (YOLO, CSV), it is read before training starts: a file whose

@@ -8,6 +8,7 @@ from detector.data.annotations import AnnotationTable, build_table, complete_siz
 from detector.data.decode import ImageError, Pixels, decode_image_data, read_image_file
 from detector.data.formats.coco import read_coco_json
 from detector.data.formats.content import DatasetContent
+from detector.data.pixel_cache import PixelCache
 from detector.data.stages import StageClock
 from detector.errors import UserError
 from detector.structures import Categories, Sample, Size
@@ -19,11 +20,13 @@ class DetectionDataset:
     Args:
         table: the annotations.
         images_dir: folder that the file names of ``table`` are relative to.
+        cache: decoded images; None: all are read from their files.
     """
 
-    def __init__(self, table: AnnotationTable, images_dir: Path) -> None:
+    def __init__(self, table: AnnotationTable, images_dir: Path, cache: PixelCache | None = None) -> None:
         self.table = table
         self.images_dir = images_dir
+        self._cache = cache
 
     @property
     def categories(self) -> Categories:
@@ -81,6 +84,11 @@ class DetectionDataset:
 
     def _decode(self, index: int, size: Size, clock: StageClock) -> Pixels:
         """Decode an image whose size is annotated by that, any other one as viewers show it."""
+        if self._cache is not None:
+            with clock.stage("read"):
+                cached = self._cache.get(index, size)
+            if cached is not None:
+                return cached
         path = self.image_path(index)
         is_measured = bool(self.table.is_measured[index])
         with clock.stage("read"):

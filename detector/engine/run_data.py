@@ -7,7 +7,9 @@ from pycocotools.coco import COCO
 from detector.config import Config
 from detector.data.dataset import DetectionDataset
 from detector.data.opening import OpenSplit, open_train_and_val
+from detector.data.pixel_cache import cache_bytes
 from detector.data.repeat_factors import RepeatFactors, build_repeat_factors, describe_repeat_factors
+from detector.engine.cached_images import cache_images, check_cache_fits
 from detector.engine.processes import Processes
 from detector.evaluation.ground_truth import ground_truth_of
 from detector.inspect.anchor_summary import build_anchor_summary
@@ -56,7 +58,14 @@ def open_run_data(config: Config, processes: Processes) -> RunData:
     repeats = build_repeat_factors(config.data, train.dataset.table)
     if repeats is not None:
         notes.append(describe_repeat_factors(repeats, train.dataset.categories))
-    return RunData(train.dataset, val.dataset, ground_truth_of(val), repeats, tuple(notes), tuple(warnings))
+    datasets = (train.dataset, val.dataset)
+    if config.data.cache == "ram":
+        if processes.is_main:
+            check_cache_fits(datasets)
+        datasets = (cache_images(train.dataset), cache_images(val.dataset))
+        num_bytes = sum(cache_bytes(dataset.sizes) for dataset in datasets)
+        notes.append(f"data.cache: {num_bytes / 1e9:.2f} GB of decoded images in memory")
+    return RunData(*datasets, ground_truth_of(val), repeats, tuple(notes), tuple(warnings))
 
 
 def _check_images(config: Config, train: OpenSplit, val: OpenSplit) -> list[str]:
