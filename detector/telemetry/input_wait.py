@@ -14,7 +14,7 @@ DISK_SHARE: Final = 0.5
 """Share of the loader's time spent reading from which the files are what is slow; from memory they take 3 %."""
 
 _REMEDIES: Final = {
-    "decode": "most of it decodes: store the images no larger than data.max_side needs",
+    "decode": "most of it decodes: set data.cache=ram, or store the images no larger than data.max_side needs",
     "augment": "most of it augments: choose cheaper transforms for data.augment",
     "resize": "most of it resizes: lower data.short_side and data.max_side",
 }
@@ -60,7 +60,7 @@ class InputWatch:
 
     def _remedy(self, of_stage: dict[str, float], total: float) -> str:
         if of_stage["read"] >= DISK_SHARE * total:
-            return "The disk is too slow: put the images on a local or faster one"
+            return "The disk is too slow: put the images on a local or faster one, or set data.cache=ram"
         largest = _REMEDIES[max(_REMEDIES, key=lambda name: of_stage[name])]
         if self._num_workers < self._num_cores:
             return (

@@ -19,7 +19,11 @@ def texts(watch: InputWatch, share: float, seconds: StageSeconds = DECODING, num
     ("num_workers", "seconds", "words"),
     [
         (0, DECODING, r"too few loader processes: raise data\.num_workers \(now 0; each training process has 4 cores"),
-        (3, DECODING, r"read 2 %, decode 60 %, augment 10 %, resize 28 %\. There are too few .* decodes: store the"),
+        (
+            3,
+            DECODING,
+            r"read 2 %, decode 60 %, augment 10 %, resize 28 %\. There are too few .* decodes: set data.cache=ram",
+        ),
         (4, DECODING, r"All cores are busy \(4 loader processes, 4 cores\); most of it decodes"),
         (4, DECODING._replace(augment=9.0), r"most of it augments: choose cheaper transforms for data\.augment"),
         (4, DECODING._replace(resize=9.0), r"most of it resizes: lower data\.short_side"),
