@@ -12,6 +12,7 @@ from torchvision.models.detection.retinanet import RetinaNet
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from detector.anchors import AnchorGenerator
+from detector.assign import Backend
 from detector.config import BackboneConfig, FpnConfig, ModelConfig, OptimizerConfig
 from detector.criterion import Criterion, LossNormalizer
 from detector.engine.compilation import CompileName
@@ -86,6 +87,7 @@ def our_step(
     *,
     convolution: ConvolutionName = "auto",
     compilation: CompileName = "off",
+    assignment: Backend = "auto",
 ) -> Callable[[], None]:
     """Return what makes one step of ours on a batch on the device."""
     norm, frozen_stages = ("frozen", 2) if setting.is_pretrained else ("batch", 0)
@@ -97,7 +99,12 @@ def our_step(
     if precision == "fp16":
         state.scaler = torch.amp.GradScaler(device.type)
     matcher = Matcher(
-        AnchorGenerator(), fg_iou_thresh=0.5, bg_iou_thresh=0.4, allow_low_quality_matches=True, ignore_ioa_thresh=0.5
+        AnchorGenerator(),
+        fg_iou_thresh=0.5,
+        bg_iou_thresh=0.4,
+        allow_low_quality_matches=True,
+        ignore_ioa_thresh=0.5,
+        backend=assignment,
     )
     stepper = Stepper(
         state,
