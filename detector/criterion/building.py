@@ -15,7 +15,8 @@ from detector.criterion.class_losses import (
 )
 from detector.criterion.criterion import Criterion
 from detector.errors import UserError
-from detector.losses.focal_backend import FocalBackend, triton_hindrance
+from detector.losses.focal_backend import FocalBackend
+from detector.ops.triton_support import triton_hindrance
 
 
 def build_criterion(config: LossConfig, num_classes: int, device: torch.device | None = None) -> Criterion:

@@ -1,8 +1,5 @@
 """Which implementation computes the fused focal loss: plain torch operations everywhere, or Triton on a CUDA device."""
 
-import importlib.util
-import os
-from functools import cache
 from typing import Literal
 
 import torch
@@ -10,6 +7,7 @@ from torch import Tensor
 
 from detector.losses.focal_eager import EAGER
 from detector.losses.focal_form import FocalKernels
+from detector.ops.triton_support import triton_hindrance
 
 FocalBackend = Literal["auto", "eager", "triton"]
 """auto: triton where it can compute, else eager."""
@@ -25,7 +23,7 @@ def focal_kernels(backend: FocalBackend, cls_logits: Tensor) -> FocalKernels:
     """
     if backend == "eager":
         return EAGER
-    hindrance = _triton_hindrance(cls_logits.device, cls_logits.dtype)
+    hindrance = _hindrance(cls_logits)
     if hindrance is None:
         from detector.losses.focal_triton import TRITON
 
@@ -35,28 +33,7 @@ def focal_kernels(backend: FocalBackend, cls_logits: Tensor) -> FocalKernels:
     return EAGER
 
 
-def triton_hindrance(device: torch.device) -> str | None:
-    """Return why Triton cannot compute on a device, or None if it can."""
-    if not _has_triton():
-        return "triton is not installed"
-    if device.type != "cuda" and not _interprets():
-        return f"it needs a CUDA device, found {device.type}"
-    return None
-
-
-def _triton_hindrance(device: torch.device, dtype: torch.dtype) -> str | None:
-    if dtype not in _TRITON_TYPES:
-        return f"it takes float32, bfloat16 or float16, found {dtype}"
-    if device.type == "cpu" and not _interprets():
-        return f"it needs a CUDA device, found {device.type}"
-    return triton_hindrance(device)
-
-
-@cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
-
-
-def _interprets() -> bool:
-    """Return whether Triton's interpreter runs kernels on the CPU, for tests."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
+def _hindrance(cls_logits: Tensor) -> str | None:
+    if cls_logits.dtype not in _TRITON_TYPES:
+        return f"it takes float32, bfloat16 or float16, found {cls_logits.dtype}"
+    return triton_hindrance(cls_logits.device)
