@@ -21,7 +21,7 @@ _IGNORE = tl.constexpr(IGNORE)
 def best_of_gt_kernel(anchors, gt_boxes, gt_mask, best, num_gt, num_anchors, num_blocks, block: tl.constexpr):
     """Write the highest IoU of each object within a block of anchors to ``best`` [N, M, B]; 0 in other rows."""
     block_idx, image = tl.program_id(0), tl.program_id(1)
-    x1, y1, x2, y2, _ = _load_anchors(anchors, block_idx, num_anchors, block)
+    x1, y1, x2, y2, _idxs = _load_anchors(anchors, block_idx, num_anchors, block)
     for gt in range(num_gt):
         row = image * num_gt + gt
         highest = 0.0

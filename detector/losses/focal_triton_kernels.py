@@ -52,7 +52,7 @@ def _term(z, gamma, gamma_is_two: tl.constexpr):
     return modulation * softplus, modulation * (p + gamma * fall)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows"])  # a number known to be 1 has no type to convert
 def compute_kernel(
     logits_ptr,
     labels_ptr,
@@ -165,7 +165,7 @@ def compute_kernel(
     tl.store(sums_ptr + 4, tl.sum((labels < -1).to(tl.float32)))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_rows"])
 def scale_kernel(
     gradient_ptr,
     labels_ptr,
