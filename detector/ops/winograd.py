@@ -180,10 +180,13 @@ def _matrices(dtype: torch.dtype) -> _Matrices:
 
 
 def _transform(matrix: Tensor, values: Tensor) -> Tensor:
-    """Return matrix @ V @ matrix^T for each V of values [c * c, X]: [r * r, X], for a matrix [r, c]."""
+    """Return matrix @ V @ matrix^T for each V of values [c * c, X]: [r * r, X], for a matrix [r, c].
+
+    Both times as a batch of products: one product with a long side rounds differently with another number of threads.
+    """
     rows, columns = matrix.shape
-    half = torch.mm(matrix, values.reshape(columns, -1)).view(rows, columns, -1)
-    return torch.bmm(matrix.expand(rows, rows, columns), half).view(rows * rows, -1)
+    half = torch.bmm(matrix.expand(columns, rows, columns), values.view(columns, columns, -1).transpose(0, 1))
+    return torch.bmm(matrix.expand(rows, rows, columns), half.transpose(0, 1)).view(rows * rows, -1)
 
 
 def _pad(x: Tensor, grid: _Grid) -> Tensor:

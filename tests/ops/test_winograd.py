@@ -64,6 +64,22 @@ def test_rounding_in_float32_stays_below_a_few_millionths() -> None:
     assert error < 4e-6
 
 
+def test_the_number_of_threads_changes_no_bit() -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 64, 88, 61, requires_grad=True), torch.randn(72, 64, 3, 3, requires_grad=True)
+    num_threads = torch.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            y = winograd_conv2d(x, transform_weight(weight))
+            results.append((y.detach(), *torch.autograd.grad(y.square().sum(), (x, weight))))
+    finally:
+        torch.set_num_threads(num_threads)
+    for others in results[1:]:
+        torch.testing.assert_close(others, results[0], rtol=0, atol=0)
+
+
 def test_tiles_cover_the_outputs() -> None:
     assert num_tiles(2, 8, 9) == 2 * 2 * 3
 
