@@ -33,7 +33,7 @@ from benchmarking import (
     usable_precisions,
     write_figures,
 )
-from benchmarking.blocking_reads import blocking_reads
+from benchmarking.blocking_reads import as_on_a_device, blocking_reads
 
 from detector.engine.device import ResolvedPrecision, resolve_device
 from detector.engine.forward import uses_winograd
@@ -105,9 +105,9 @@ def _compare(
     if not suffix and precision == args.precisions[0]:
         step = our_step(setting, batch, precision, device, assignment="eager")
         step()  # the first one makes the optimiser's state and puts anchors on the device
-        # The guard reads the verdict on the step before; numpy works on the CPU's memory, and only there.
-        allowed = ("tolist (guard.py", "numpy (focal_eager.py")
-        reads = [read for read in blocking_reads(step) if not read.startswith(allowed)]
+        with as_on_a_device():
+            reads = blocking_reads(step)
+        reads = [read for read in reads if not read.startswith("tolist (guard.py")]  # the verdict on the step before
         figures.append(Figure("step.blocking_reads", len(reads), note="; ".join(sorted(set(reads)))))
     return figures
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,7 +49,8 @@ def compute(
 
 def scale_(gradients: Sequence[Tensor], target_labels: Sequence[Tensor], upstream: Upstream) -> None:
     """Multiply the gradients in place; see :class:`detector.losses.focal_form.FocalKernels`."""
-    if upstream.is_one_on_cpu():
+    sides = (upstream.foreground, upstream.background)
+    if may_read(gradients[0].device) and all(bool((side == 1).all()) for side in sides):
         return
     for level, (gradient, labels) in enumerate(zip(gradients, target_labels, strict=True)):
         foreground, background = upstream.of_level(level)
@@ -63,6 +63,11 @@ def scale_(gradients: Sequence[Tensor], target_labels: Sequence[Tensor], upstrea
             half.copy_(slices.buffer(0, half).copy_(half).mul_(anchor_factors(y, foreground, background)))
 
 
+def may_read(device: torch.device) -> bool:
+    """Return whether the host may look at values: on a CPU, where nobody has to wait for them."""
+    return device.type == "cpu"
+
+
 class _Slices:
     """How a level is cut into slices of its anchors, and memory that every slice uses again.
 
@@ -73,8 +78,8 @@ class _Slices:
 
     def __init__(self, logits: Tensor, dtype: torch.dtype) -> None:
         num_images, num_rows, num_classes = logits.shape
-        on_cpu = logits.device.type == "cpu"
-        size = max(_SLICE, _SLICE_OF_THREAD * torch.get_num_threads()) if on_cpu else _SLICE_ON_DEVICE
+        in_cache = max(_SLICE, _SLICE_OF_THREAD * torch.get_num_threads())
+        size = in_cache if may_read(logits.device) else _SLICE_ON_DEVICE
         self.num_rows = max(1, min(num_rows, size // max(1, num_images * num_classes)))
         self.num_anchors = num_images * self.num_rows
         self._new_buffer = partial(
@@ -134,13 +139,10 @@ def _compute_background(
 def _positions_of_objects(target_labels: Tensor, most: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Return images and rows of the anchors that have an object, at most so many at a time.
 
-    Only a CPU can tell where they are without waiting; on an accelerator it is all anchors.
+    Where they are cannot be read from an accelerator; there it is all anchors.
     """
-    if target_labels.device.type == "cpu":
-        # By numpy: torch would have the same operation that makes the host wait for a GPU.
-        found = np.flatnonzero(target_labels.numpy() >= 0)
-        positions = torch.empty(len(found), dtype=torch.int64)
-        positions.numpy()[:] = found
+    if may_read(target_labels.device):
+        positions = (target_labels >= 0).flatten().nonzero().squeeze(1)
     else:
         positions = torch.arange(target_labels.numel(), device=target_labels.device)
     for part in positions.split(most):

@@ -59,12 +59,6 @@ class Upstream:
         """Return both for the images of one level, [N, 1] each."""
         return self.foreground[:, level, None], self.background[:, level, None]
 
-    def is_one_on_cpu(self) -> bool:
-        """Return whether all of it lies on a CPU, where reading makes nobody wait, and is 1."""
-        sides = (self.foreground, self.background)
-        # By numpy: torch would have the same operations that make the host wait for a GPU.
-        return all(side.device.type == "cpu" and bool((side.numpy() == 1).all()) for side in sides)
-
 
 def anchor_factors(target_labels: Tensor, foreground: Tensor, background: Tensor) -> Tensor:
     """Return what the gradient of each anchor is multiplied by; 0 for ignored anchors.

@@ -2,15 +2,18 @@
 
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from detector.losses import focal_eager
 
 _READING_OPERATORS = (
     "_local_scalar_dense",  # item, float(), bool()
@@ -26,7 +29,7 @@ _READING_OPERATORS = (
 )
 """Operators that read values on the host, or whose result has a size that depends on values."""
 
-_READING_METHODS = ("tolist", "numpy", "cpu", "__array__")
+_READING_METHODS = ("tolist", "numpy", "cpu")
 """Methods that do so without an operator where the tensor is on the CPU already."""
 
 
@@ -37,9 +40,14 @@ def blocking_reads(function: Callable[[], object]) -> list[str]:
     ``torch.cuda.set_sync_debug_mode`` finds that.
     """
     reads: list[str] = []
-    with _Methods(reads), _Operators(reads):
+    with _noticed_methods(reads), _Operators(reads):
         function()
     return reads
+
+
+def as_on_a_device() -> AbstractContextManager[object]:
+    """Return a context in which the eager focal loss computes on a CPU what it would on an accelerator."""
+    return patch.object(focal_eager, "may_read", lambda _: False)
 
 
 class _Operators(TorchDispatchMode):
@@ -58,21 +66,26 @@ class _Operators(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-class _Methods(TorchFunctionMode):
-    def __init__(self, reads: list[str]) -> None:
-        super().__init__()
-        self.reads = reads
+@contextmanager
+def _noticed_methods(reads: list[str]) -> Iterator[None]:
+    """Replace the methods for a while: torch's own modes are not asked about those that a backward pass calls."""
+    with ExitStack() as stack:
+        for name in (*_READING_METHODS, "to"):
+            stack.enter_context(patch.object(Tensor, name, _noticed(name, reads)))
+        yield
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
+
+def _noticed(name: str, reads: list[str]) -> Callable[..., Any]:
+    method = getattr(Tensor, name)
+
+    def call(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
         # A device as an object is mostly that of another tensor, which here happens to be the CPU.
-        is_copy = name == "to" and "cpu" in (
-            value for value in (*args[1:2], kwargs.get("device")) if isinstance(value, str)
-        )
-        if name in _READING_METHODS or is_copy:
-            self.reads.append(f"{name} ({_caller()})")
-        return func(*args, **kwargs)
+        is_copy = "cpu" in (value for value in (*args[:1], kwargs.get("device")) if isinstance(value, str))
+        if name != "to" or is_copy:
+            reads.append(f"{name} ({_caller()})")
+        return method(tensor, *args, **kwargs)
+
+    return call
 
 
 def _caller() -> str:

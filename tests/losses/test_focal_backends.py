@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from benchmarking.blocking_reads import as_on_a_device, blocking_reads
 from torch import Tensor
 from torch.testing import assert_close
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from detector.losses import FocalSums, focal_eager
 from detector.losses.focal_backend import FocalBackend, focal_kernels, triton_hindrance
@@ -236,29 +236,18 @@ def test_slices_of_any_size_give_the_same_numbers(monkeypatch: pytest.MonkeyPatc
     assert_close(results[2], results[0], rtol=0, atol=0)
 
 
-class Operations(TorchDispatchMode):
-    """Collects what a CPU computes that would make the host wait for a GPU."""
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_the_eager_form_for_accelerators_reads_nothing_and_equals_float64(dtype: torch.dtype) -> None:
+    given = make_levels(80, dtype)
+    with as_on_a_device():
+        assert_equals_reference("eager", *given)
+        leaves = leaves_of(given[0])
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.blocking: list[str] = []
+        def step() -> None:
+            sums = sigmoid_focal_sums(leaves, given[1], divisor=torch.tensor([[2.0], [3.0]]), backend="eager")
+            weighted(sums).backward()
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        by_mask = name in ("index", "index_put_") and any(i is not None and i.dtype == torch.bool for i in args[1])
-        if by_mask or name in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select"):
-            self.blocking.append(name)
-        return func(*args, **(kwargs or {}))
-
-
-@backends
-def test_nothing_waits_for_the_device(backend: FocalBackend) -> None:
-    logits, labels = make_levels(5, torch.float32, (33, 6))
-    leaves = leaves_of(logits)
-    with Operations() as operations:
-        sums = sigmoid_focal_sums(leaves, labels, divisor=torch.tensor([[2.0], [3.0]]), backend=backend)
-        weighted(sums).backward()
-    assert operations.blocking == []
+        assert blocking_reads(step) == []
 
 
 def test_a_compiler_sees_the_plain_form() -> None:
