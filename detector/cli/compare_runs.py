@@ -10,8 +10,8 @@ from detector.cli.errors import printable, run_command
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments to ``parser``."""
     parser.description = (
-        "Compare two runs: configuration, environment, rows of metrics.jsonl (without times) and final weights, to the "
-        "last bit. Exit code 0: the same; 1: they differ; 2: one of them is no run."
+        "Compare two runs: configuration, environment, rows of metrics.jsonl (without times) and the last checkpoint's "
+        "state, to the last bit. Exit code 0: the same; 1: they differ; 2: one of them is no run."
     )
     parser.add_argument("first", type=Path, metavar="A", help="run folder")
     parser.add_argument("second", type=Path, metavar="B", help="another one")

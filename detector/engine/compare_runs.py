@@ -1,6 +1,7 @@
 """Two runs side by side: what differs, and from which step on."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,10 @@ from detector.telemetry import METRICS_FILE
 TIMED: Final = frozenset({"data_seconds", "step_seconds", "images_per_second"})
 """Numbers of a row that no two runs share."""
 
+STATE: Final = ("model", "ema", "optimizer", "scaler", "normalizer", "best", "guard", "evaluation_due")
+"""Parts of a checkpoint that the rest of a run follows from."""
+
+_WARNING: Final = "warning"
 _NAMES_ONLY: Final = frozenset({"output_dir"})
 """Keys that are no difference."""
 
@@ -31,7 +36,7 @@ class Comparison:
     """What two runs have in common and what not.
 
     Attributes:
-        is_same: whether rows and final weights are the same to the last bit.
+        is_same: whether rows and final states are the same to the last bit.
         text: what was compared and what differs, a line each.
     """
 
@@ -39,10 +44,16 @@ class Comparison:
     text: str
 
 
-def compare_runs(first: Path, second: Path) -> Comparison:
+def compare_runs(first: Path, second: Path, *, with_warnings: bool = True) -> Comparison:
     """Compare two run folders.
 
-    Differing values and environments are named, but make no other run of it: rows and weights decide.
+    Differing values and environments are named, but make no other run of it: rows and the state of the last checkpoint
+    decide.
+
+    Args:
+        first: run folder, A.
+        second: another one, B.
+        with_warnings: compare rows of warnings too; a run that something happened to has more of them.
 
     Raises:
         UserError: a folder is no run, or its files cannot be read.
@@ -50,10 +61,14 @@ def compare_runs(first: Path, second: Path) -> Comparison:
     for folder in (first, second):
         if not (folder / METRICS_FILE).is_file():
             raise UserError(f"{folder}: no run folder, there is no {METRICS_FILE} in it")
-    rows, rows_text = _compare_rows(_read_rows(first), _read_rows(second))
-    weights, weights_text = _compare_weights(_final_content(first), _final_content(second))
-    lines = [f"A {first}", f"B {second}", *_compare_values(first, second), rows_text, weights_text]
-    return Comparison(rows and weights, "\n".join(lines))
+    both = [
+        [row for row in _read_rows(folder) if with_warnings or row["kind"] != _WARNING] for folder in (first, second)
+    ]
+    rows, rows_text = _compare_rows(*both)
+    doubled = [line for name, its in zip("AB", both, strict=True) for line in _doubled_rows(name, its)]
+    state, state_text = _compare_states(_final_content(first), _final_content(second))
+    lines = [f"A {first}", f"B {second}", *_compare_values(first, second), rows_text, *doubled, state_text]
+    return Comparison(rows and state and not doubled, "\n".join(lines))
 
 
 def _compare_values(first: Path, second: Path) -> list[str]:
@@ -94,32 +109,57 @@ def _compare_rows(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> 
     return same, f"rows: {len(shared)} shared rows are the same{missing}" if shared else f"rows: none shared{missing}"
 
 
-def _compare_weights(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[bool, str]:
+def _doubled_rows(name: str, rows: list[dict[str, Any]]) -> list[str]:
+    """Say which rows a run has more than once; a warning may come twice at a step."""
+    counts = Counter((row["step"], row["kind"]) for row in rows if row["kind"] != _WARNING)
+    doubled = [f"{kind} {step}" for (step, kind), count in counts.items() if count > 1]
+    return [f"rows: more than once in {name}: {_show(doubled)}"] if doubled else []
+
+
+def _compare_states(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[bool, str]:
     if first["step"] != second["step"]:
-        return False, f"final weights: after step {first['step']} -> {second['step']}"
-    differing, largest = [], 0.0
-    one, other = _flat_tensors(first), _flat_tensors(second)
-    for name in {**one, **other}:
-        a, b = one.get(name), other.get(name)
-        if a is None or b is None or a.shape != b.shape:
-            differing.append(name)
-        elif not torch.equal(a, b):
-            differing.append(name)
-            largest = max(largest, float((a.double() - b.double()).abs().max()))
+        return False, f"final state: after step {first['step']} -> {second['step']}"
+    one, other = _flat_state(first), _flat_state(second)
+    differing = [
+        name for name in {**one, **other} if name not in one or name not in other or not _equal(one[name], other[name])
+    ]
     if not differing:
-        return True, f"final weights: after step {first['step']}, {len(one)} tensors are the same"
+        return True, f"final state: after step {first['step']}, {len(one)} weights and other values are the same"
+    largest = max((_distance(one.get(name), other.get(name)) for name in differing), default=0.0)
     return False, (
-        f"final weights: after step {first['step']}, {len(differing)} of {len(one)} tensors differ, by up to "
-        f"{largest:.3g}: {_show(differing)}"
+        f"final state: after step {first['step']}, {len(differing)} of {len(one)} weights and other values differ, "
+        f"by up to {largest:.3g}: {_show(differing)}"
     )
 
 
-def _flat_tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return weights and averaged weights by name."""
-    flat = dict(content["model"])
-    if content["ema"] is not None:
-        flat |= {f"ema.{name}": value for name, value in content["ema"]["model"].items()}
+def _flat_state(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tensors and plain values of the state by dotted names."""
+    flat: dict[str, Any] = {}
+
+    def add(name: str, value: Any) -> None:
+        if isinstance(value, dict | list | tuple) and value:
+            for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+                add(f"{name}.{key}", part)
+        else:
+            flat[name] = value
+
+    for part in STATE:
+        if part in content:
+            add(part, content[part])
     return flat
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.dtype == other.dtype and one.shape == other.shape and torch.equal(one, other)
+    return type(one) is type(other) and bool(one == other)
+
+
+def _distance(one: Any, other: Any) -> float:
+    """Return the largest difference of two tensors; 0 where there is none to be had."""
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.shape != other.shape or not one.numel():
+        return 0.0
+    return float((one.double() - other.double()).abs().max())
 
 
 def _by_step(rows: list[dict[str, Any]]) -> dict[tuple[int, str], dict[str, Any]]:
