@@ -18,7 +18,7 @@ from detector.engine.checksum import (
     remove_with_digest,
     replace_with_digest,
     sha256_of,
-    write_digest,
+    write_digests,
 )
 from detector.errors import UserError
 
@@ -75,8 +75,9 @@ def tidy_checkpoints(folder: Path, step: int, *, best_step: int) -> None:
     remove_temporary_files(folder)
     for name, wanted in (("last", step), ("best", best_step)):
         source, target = folder / f"step-{wanted:08d}.pt", folder / f"{name}.pt"
-        if source.exists() and not (target.exists() and sha256_of(target) == sha256_of(source)):
-            _link(source, target, sha256_of(source))
+        if (digest := _intact_digest(source)) is not None:
+            if not (target.exists() and sha256_of(target) == digest):
+                _link(source, target, digest)
         elif not source.exists() and any(_is_copy(target, path) for path in folder.glob("abandoned-*.pt")):
             remove_with_digest(target)  # of a course that this run has left; it stays under that name
 
@@ -85,17 +86,28 @@ def set_aside_later_checkpoints(folder: Path, step: int) -> list[Path]:
     """Rename ``step-*.pt`` files above ``step`` to ``abandoned-*.pt``, and return their new names.
 
     For a run that continues from an earlier step: they are of a course that is no longer this run's, and ``--resume``
-    would take the newest of them for it.
+    would take the newest of them for it. Each keeps its checksum: one that is damaged stays known as damaged.
     """
     renamed = []
     for path in step_files(folder):
         if int(path.stem.removeprefix("step-")) > step:
             target = path.with_name(path.name.replace("step-", "abandoned-"))
+            if digest_path(path).is_file():
+                write_digests(target, read_digests(path))
+            else:
+                digest_path(target).unlink(missing_ok=True)  # of an earlier file of that name
             path.replace(target)
             digest_path(path).unlink(missing_ok=True)
-            write_digest(target)
             renamed.append(target)
     return renamed
+
+
+def _intact_digest(path: Path) -> str | None:
+    """Return the SHA-256 of a file; None if it is missing, or is not what its checksum says."""
+    if not path.exists():
+        return None
+    digest = sha256_of(path)
+    return digest if not digest_path(path).is_file() or digest in read_digests(path) else None
 
 
 def _is_copy(path: Path, other: Path) -> bool:

@@ -38,14 +38,20 @@ def replace_with_digest(temporary: Path, path: Path, digest: str) -> None:
         OSError: the disk is full, say.
     """
     before = read_digests(path) if path.exists() and digest_path(path).exists() else []
-    _write_digests(path, [digest, *(old for old in before if old != digest)])
+    write_digests(path, [digest, *(old for old in before if old != digest)])
     temporary.replace(path)
-    _write_digests(path, [digest])
+    write_digests(path, [digest])
 
 
-def write_digest(path: Path) -> None:
-    """Write the checksum of a file beside it."""
-    _write_digests(path, [sha256_of(path)])
+def write_digests(path: Path, digests: list[str]) -> None:
+    """Write the checksums that a file may have beside it."""
+    target = digest_path(path)
+    temporary = target.with_name(f"{target.name}.tmp")
+    with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{digest}  {path.name}\n" for digest in digests)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(target)
 
 
 def remove_with_digest(path: Path) -> None:
@@ -86,13 +92,3 @@ class HashingFile:
     def hexdigest(self) -> str:
         """Return the SHA-256 of all that was written, in hexadecimal."""
         return self._hash.hexdigest()
-
-
-def _write_digests(path: Path, digests: list[str]) -> None:
-    target = digest_path(path)
-    temporary = target.with_name(f"{target.name}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{digest}  {path.name}\n" for digest in digests)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(target)

@@ -49,6 +49,31 @@ def test_an_empty_folder_has_no_newest_checkpoint(tmp_path: Path):
     assert find_newest_checkpoint(tmp_path / "missing") == (None, [])
 
 
+def damage(path: Path) -> None:
+    """Flip a bit of a file, and of no other that shares its bytes."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+
+
+def test_a_damaged_file_that_is_set_aside_stays_known_as_damaged(tmp_path: Path):
+    save(tmp_path, 10)
+    damage(save(tmp_path, 20))
+    (renamed,) = set_aside_later_checkpoints(tmp_path, 10)
+    assert not list(tmp_path.glob("step-00000020*"))
+    with pytest.raises(UserError, match=r"abandoned-00000020\.pt: the checkpoint is damaged: its SHA-256 is"):
+        load_checkpoint(renamed)
+    subprocess.run(["sha256sum", "--check", "--quiet", "last.pt.sha256"], cwd=tmp_path, check=True)
+
+
+def test_a_damaged_step_does_not_replace_the_best(tmp_path: Path):
+    damage(save(tmp_path, 10, is_best=True))
+    save(tmp_path, 20)
+    tidy_checkpoints(tmp_path, 20, best_step=10)
+    assert load_checkpoint(tmp_path / "best.pt")["step"] == 10
+
+
 def test_a_run_that_goes_back_keeps_its_new_files_and_sets_the_later_ones_aside(tmp_path: Path):
     for step in (10, 20, 30):
         save(tmp_path, step, keep=3)
