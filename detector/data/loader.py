@@ -22,7 +22,7 @@ from detector.data.skipped_images import SkippedImages
 from detector.data.slot_sampler import PREFETCH_FACTOR, SlotSampler, build_buffers
 from detector.data.stages import StageSeconds
 from detector.data.transforms import Transforms
-from detector.data.worker_deaths import Stream, leave_signals_alone, restarting
+from detector.data.worker_deaths import Stream, discard_if_dead, leave_signals_alone, restarting
 from detector.errors import ResourceError, UserError
 from detector.structures import Batch
 
@@ -81,6 +81,8 @@ class BatchLoader:
         return self._open(first)
 
     def _open(self, first: int = 0) -> "Stream[Loaded]":
+        if discard_if_dead(self._loader._iterator):
+            self._loader = self._make_loader(self._sampler)
         self._sampler.first = first
         try:
             with _quiet_about_many_workers():

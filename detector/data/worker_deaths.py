@@ -81,6 +81,23 @@ def restarting(stream: Stream[Item], open_at: Callable[[int], Stream[Item]]) -> 
         stream = open_at(num_done)
 
 
+def discard_if_dead(idle: object) -> bool:
+    """End what is left of a loader that waits for its next pass, if one of its processes has died meanwhile.
+
+    Args:
+        idle: the iterator that a loader with persistent processes keeps; None before its first pass.
+
+    Returns:
+        Whether a new loader is needed.
+    """
+    dead = [process for process in _processes(idle) if not process.is_alive()]
+    if not dead:
+        return False
+    _logger.warning("%s while it was idle; it is replaced, and nothing is lost. %s", _describe(dead), _REMEDY)
+    _discard(idle)
+    return True
+
+
 def leave_signals_alone() -> None:
     """Take back the handler by which torch raises an error of a dead loader process wherever the program is.
 
