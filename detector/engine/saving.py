@@ -62,14 +62,16 @@ class RunSaver:
             self._writer.finish()
 
     def require_saved(self) -> None:
-        """Wait for the last file, at the end of a run.
+        """Wait for the last file, at the end of a run, in all processes.
+
+        A launcher that sees one process end begins to end the others, so none ends while the main one is writing.
 
         Raises:
-            UserError: it could not be written.
+            UserError: it could not be written; in all processes.
         """
         self.finish()
-        if self._error:
-            raise UserError(f"{self._error}; the run ends here without it. The checkpoints before it are intact")
+        if error := self._run.processes.broadcast(self._error):
+            raise UserError(f"{error}; the run ends here without it. The checkpoints before it are intact")
 
     def __enter__(self) -> Self:
         """Return the saver itself."""
