@@ -2,48 +2,67 @@
 
     python scripts/torture.py                 # the long form: 100 kills and more, about half an hour on 2 CPU cores
     python scripts/torture.py --short         # a few of each
-    python scripts/torture.py --only kills sigterms --seed 3
+    python scripts/torture.py --only kills signals --seed 3
 
 A run that was hurt is continued with ``train --resume`` until it is finished, and then compared with one that was left
 alone: the last checkpoint bit for bit, and every row of metrics.jsonl without its times. The exit code is 1 if one run
-differs, fails, or does not say what has happened to it. Folders of runs that differ are kept.
+differs, fails, or does not say what has happened to it. Folders of runs that differ are kept. For control, a run of
+another seed must be found to differ; and files with mutations are read (scripts/fuzz.py).
 """
 
 import argparse
+import contextlib
+import io
+import logging
+import os
 import random
+import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from torture_memory import measure_growth
-from torture_runs import Setup
-from torture_trials import (
-    Hurt,
-    Reference,
-    Tally,
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported: runs are forked, and threads are not
+
+import fuzz
+from torture_elastic import kill_under_torchrun
+from torture_hurts import (
     ask_to_stop,
     damage_the_newest,
     fill_the_disk,
     kill_a_worker,
     kill_at_random,
     kill_while_saving,
-    try_to_break,
 )
+from torture_memory import measure_growth
+from torture_runs import Setup
+from torture_trials import Hurt, Reference, Tally, tell_another_run, try_to_break
 
-TRIALS: Final = ("kills", "saving", "sigterms", "workers", "disk", "damage", "memory")
+HURTS: Final[dict[str, tuple[str, Callable[[Reference], Hurt]]]] = {
+    "kills": ("SIGKILL at any moment", kill_at_random),
+    "saving": ("SIGKILL while a checkpoint is written", kill_while_saving),
+    "signals": ("SIGTERM, SIGINT or SIGUSR1 at any moment", ask_to_stop),
+    "workers": ("data worker killed", kill_a_worker),
+    "disk": ("no room for a checkpoint", fill_the_disk),
+    "damage": ("newest checkpoint cut or flipped", damage_the_newest),
+}
+"""What is done to runs."""
 
-LONG: Final = {"kills": (20, 25, 25), "saving": (10, 10, 10), "sigterms": (10, 10, 10), "workers": (10, 10, 0),
-               "disk": (10, 0, 0), "damage": (10, 0, 0)}  # fmt: skip
+TRIALS: Final = (*HURTS, "elastic", "control", "fuzz", "memory")
+
+LONG: Final = {"kills": (20, 25, 25), "saving": (10, 10, 10), "signals": (10, 10, 10), "workers": (10, 10, 0),
+               "disk": (10, 0, 0), "damage": (10, 0, 0), "elastic": (0, 2, 0), "control": (1, 0, 0)}  # fmt: skip
 """How often with one, two and three processes."""
 
-SHORT: Final = {"kills": (2, 1, 2), "saving": (1, 1, 0), "sigterms": (1, 1, 0), "workers": (1, 0, 0),
-                "disk": (1, 0, 0), "damage": (2, 0, 0)}  # fmt: skip
+SHORT: Final = {"kills": (2, 0, 2), "saving": (0, 1, 0), "signals": (0, 2, 0), "workers": (1, 0, 0),
+                "disk": (1, 0, 0), "damage": (1, 0, 0), "control": (1, 0, 0)}  # fmt: skip
 
-PER_RUN: Final = {"kills": 4, "saving": 2, "sigterms": 4, "workers": 2, "disk": 1, "damage": 2}
+PER_RUN: Final = {"kills": 5, "saving": 5, "signals": 5, "workers": 5, "disk": 2, "damage": 2}
 """At most so often to one run."""
 
+NUM_FUZZED: Final = {"short": 20, "long": 500}
 MEMORY_STEPS: Final = 2000
 
 
@@ -51,20 +70,21 @@ def main() -> int:
     args = _arguments()
     folder = Path(tempfile.mkdtemp(prefix="torture-", dir=args.folder))
     print(f"runs in {folder}, seed {args.seed}", flush=True)
-    data = _make_data(folder)
+    recipe = _recipe(_make_data(folder))
     import detector.engine.train  # noqa: F401 (heavy: every run is forked from here and has it already)
 
     start = time.monotonic()
-    problems: list[str] = []
-    for num_processes in (1, 2, 3):
-        counts = {name: numbers[num_processes - 1] for name, numbers in args.counts.items() if name in args.only}
-        if any(counts.values()):
-            problems += _torture(Setup(_recipe(data), num_processes), counts, folder / str(num_processes), args.seed)
-    if "memory" in args.only and not args.short:
-        problems += _memory(data, folder / "memory")
-    print(f"{len(problems)} problem(s), {(time.monotonic() - start) / 60:.1f} minutes")
-    for problem in problems:
-        print(f"  {problem}")
+    tallies: list[Tally] = []
+    for tally in _all_trials(args, recipe, folder):
+        tallies.append(tally)
+        print(f"  {_minutes(start)}: {_row(tally)}", flush=True)
+    problems = [
+        f"{tally.name}, {tally.num_processes} process(es): {line}" for tally in tallies for line in tally.problems
+    ]
+    print("", _row(), "| --- | ---: | ---: | ---: |", *map(_row, tallies), sep="\n")
+    print(f"\n{len(problems)} problem(s), {_minutes(start)}", *problems, sep="\n  ")
+    if not problems:
+        shutil.rmtree(folder)
     return 1 if problems else 0
 
 
@@ -74,51 +94,69 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=TRIALS, default=TRIALS, help="these kinds of trials")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     parser.add_argument("--folder", type=Path, help="where the runs lie; default: a temporary folder")
-    args = parser.parse_args()
-    args.counts = SHORT if args.short else LONG
-    return args
+    return parser.parse_args()
 
 
-def _torture(setup: Setup, counts: dict[str, int], folder: Path, seed: int) -> list[str]:
-    """Run all trials with one number of processes, print a row for each kind, and return what went wrong."""
+def _all_trials(args: argparse.Namespace, recipe: list[str], folder: Path) -> Iterator[Tally]:
+    table = SHORT if args.short else LONG
+    for num_processes in (1, 2, 3):
+        counts = {name: numbers[num_processes - 1] for name, numbers in table.items() if name in args.only}
+        if any(counts.values()):
+            yield from _trials(Setup(recipe, num_processes), counts, folder / str(num_processes), args.seed)
+    if "fuzz" in args.only:
+        yield from _fuzz(NUM_FUZZED["short" if args.short else "long"], args.seed)
+    if "memory" in args.only and not args.short:
+        yield from _memory(recipe, folder / "memory")
+
+
+def _trials(setup: Setup, counts: dict[str, int], folder: Path, seed: int) -> Iterator[Tally]:
+    """Make all trials with one number of processes."""
     reference = Reference(setup, folder)
-    hurts: dict[str, tuple[str, Hurt]] = {
-        "kills": ("SIGKILL at any moment", kill_at_random(reference)),
-        "saving": ("SIGKILL while a checkpoint is written", kill_while_saving(reference)),
-        "sigterms": ("SIGTERM, SIGINT, SIGUSR1", ask_to_stop(reference)),
-        "workers": ("data worker killed", kill_a_worker(reference)),
-        "disk": ("no room for a checkpoint", fill_the_disk(reference)),
-        "damage": ("newest checkpoint cut or flipped", damage_the_newest(reference)),
-    }
-    problems = []
-    for name, (title, hurt) in hurts.items():
+    for name, (title, hurt) in HURTS.items():
         if counts.get(name):
             rng = random.Random(f"{seed} {name} {setup.num_processes}")
-            tally = try_to_break(reference, title, hurt, counts[name], PER_RUN[name], rng)
-            _print_tally(tally)
-            problems += [f"{tally.name}: {problem}" for problem in tally.problems]
-    return problems
+            yield try_to_break(reference, title, hurt(reference), counts[name], PER_RUN[name], rng)
+    if counts.get("elastic"):
+        yield kill_under_torchrun(reference, counts["elastic"])
+    if counts.get("control"):
+        yield tell_another_run(reference, counts["control"])
 
 
-def _memory(data: Path, folder: Path) -> list[str]:
-    recipe = [*_recipe(data), f"schedule.max_steps={MEMORY_STEPS}", "eval.every=1000", "checkpoint.every=500"]
-    problems = []
+def _fuzz(num_cases: int, seed: int) -> Iterator[Tally]:
+    """Have readers read mutated files, a row for each kind."""
+    logging.disable(logging.WARNING)
+    outcomes = list(fuzz.run_cases(num_cases, seed))
+    logging.disable(logging.NOTSET)
+    for kind in fuzz.KINDS:
+        cases = [outcome for outcome in outcomes if outcome.kind == kind]
+        faults = [f"--case {one.case} ({one.mutation}): {one.verdict}: {one.detail}" for one in cases if one.is_fault]
+        yield Tally(f"mutated {kind}: reported, or harmless", 0, len(cases), len(cases) - len(faults), faults)
+
+
+def _memory(recipe: list[str], folder: Path) -> Iterator[Tally]:
+    recipe = [*recipe, f"schedule.max_steps={MEMORY_STEPS}", "eval.every=1000", "checkpoint.every=500"]
     for part in measure_growth(Setup(recipe, 1), folder):
-        row = f"{part.growth:+.2f} MB per 1,000 steps (+- {part.noise:.2f}) at {part.megabytes:.0f} MB"
-        print(f"{f'memory of {part.name}, {MEMORY_STEPS} steps':<56}{row}", flush=True)
-        if part.is_growing:
-            problems.append(f"the memory of the {part.name} grows: {row}")
-    return problems
+        text = f"{part.growth:+.2f} MB per 1,000 steps (+- {part.noise:.2f}) at {part.megabytes:.0f} MB"
+        problems = [f"it grows: {text}"] if part.is_growing else []
+        yield Tally(f"memory of the {part.name}, {MEMORY_STEPS} steps: {text}", 1, 1, 1 - len(problems), problems)
 
 
-def _print_tally(tally: Tally) -> None:
-    print(f"{tally.name:<56}{tally.num_trials:>4} trials {tally.num_exact:>4} exact", flush=True)
+def _row(tally: Tally | None = None) -> str:
+    if tally is None:
+        return "| what was done | processes | trials | told and exact |"
+    return f"| {tally.name} | {tally.num_processes or '-'} | {tally.num_trials} | {tally.num_right} |"
+
+
+def _minutes(start: float) -> str:
+    return f"{(time.monotonic() - start) / 60:.1f} min"
 
 
 def _make_data(folder: Path) -> Path:
     from detector.cli.make_demo import main as make_demo
 
-    if make_demo(["--output", str(folder / "data"), "--num-train", "24", "--num-val", "6"]) != 0:
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = make_demo(["--output", str(folder / "data"), "--num-train", "24", "--num-val", "6"])
+    if code != 0:
         raise SystemExit(1)
     return folder / "data"
 
@@ -133,9 +171,10 @@ def _recipe(data: Path) -> list[str]:
     return [
         *("--config", "retina_demo", *splits),
         *("device=cpu", "precision=fp32", "log_every=1", "seed=5"),
-        *("data.short_side=[64,96]", "data.max_side=128", "data.batch_size=6", "data.num_workers=2"),
+        *("data.short_side=[48,64]", "data.max_side=64", "data.batch_size=6", "data.num_workers=1"),
         *("model.fpn.channels=16", "model.head.num_convs=1", "ema.decay=0.9", "loss.normalizer=ema"),
-        *("schedule.max_steps=24", "schedule.warmup_steps=4", "eval.every=8", "eval.num_pictures=1"),
+        *("schedule.max_steps=18", "schedule.warmup_steps=4", "eval.every=8", "eval.num_pictures=1"),
+        *("optimizer.lr=0.002", "eval.score_thresh=0.001"),
         *("eval.loss_profile_every=0", "checkpoint.every=3"),
     ]
 

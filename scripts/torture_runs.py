@@ -5,6 +5,7 @@ in a fraction of a second, and can be killed at any moment of its life. What ``t
 process gets its rank, and where one ends badly the others are ended too.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -13,10 +14,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 TIMEOUT: Final = 600.0
 """Seconds after which a run counts as hung."""
+
+GRACE: Final = 30.0
+"""Seconds between torchrun's SIGTERM and its SIGKILL."""
 
 
 @dataclass(frozen=True)
@@ -70,18 +74,21 @@ class StartedRun:
         Raises:
             TimeoutError: the run does not end; it is killed.
         """
-        deadline = time.monotonic() + timeout
+        deadline, is_ending = time.monotonic() + timeout, False
         while self.is_running():
-            if any(code not in (0, 75) for code in self.codes.values()):
-                deadline = min(deadline, time.monotonic() + 15.0)
-                self.send(signal.SIGTERM)  # as torchrun does where one process has ended badly
-                if time.monotonic() > deadline - 5.0:
-                    self.send(signal.SIGKILL)
-            elif time.monotonic() > deadline:
+            if any(self.codes.values()) and not is_ending:
+                self.send(signal.SIGTERM)  # as torchrun does where a process has ended with anything but 0
+                deadline, is_ending = time.monotonic() + GRACE, True
+            if time.monotonic() > deadline:
                 self.send(signal.SIGKILL)
-                raise TimeoutError(f"{self.folder}: the run did not end within {timeout:.0f} s; see {self.log}")
+                if not is_ending:
+                    raise TimeoutError(f"{self.folder}: the run did not end within {timeout:.0f} s; see {self.log}")
             time.sleep(0.02)
         return next((code for code in self.codes.values() if code), 0)
+
+    def has_begun(self) -> bool:
+        """Tell whether every process takes SIGTERM for a request to stop."""
+        return self.is_running() and all(_catches(pid, signal.SIGTERM) for pid in self.pids)
 
     def kill(self, ranks: Sequence[int] | None = None) -> None:
         """Kill some or all processes, and then, a moment later, those that are left."""
@@ -111,52 +118,14 @@ def children_of(pid: int) -> list[int]:
 def differences(reference: Path, run: Path) -> list[str]:
     """Say in what a finished run differs from another one, apart from times: nothing if it is the same, bit for bit.
 
-    Compared are the whole of the last checkpoint (weights, averages, optimiser, schedule, best AP ...) and the rows of
-    ``metrics.jsonl``, their order and number included. Warnings that only the run that was hurt has are no rows of the
-    training, and left out.
+    Compared are the state in the last checkpoint (weights, averages, optimiser, best AP ...) and the rows of
+    ``metrics.jsonl``, each once. Warnings are left out: they tell what was done to a run.
     """
-    from detector.engine.checkpoint import load_checkpoint
+    from detector.engine.compare_runs import compare_runs
 
-    last = "run/checkpoints/last.pt"
-    found = _differing(load_checkpoint(reference / last), load_checkpoint(run / last), "last.pt")
-    rows, expected = _rows(run), _rows(reference)
-    if len(rows) != len(expected):
-        found.append(f"metrics.jsonl: {len(rows)} rows in place of {len(expected)}")
-    for row, other in zip(rows, expected, strict=False):
-        if row != other:
-            names = [name for name in {*row, *other} if row.get(name) != other.get(name)]
-            found.append(f"metrics.jsonl: {other['kind']} row of step {other['step']}: {', '.join(sorted(names))}")
-    return found
-
-
-def _rows(folder: Path) -> list[dict[str, Any]]:
-    import json
-
-    lines = (folder / "run/metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    timed = {"data_seconds", "step_seconds", "images_per_second"}
-    rows = [{name: value for name, value in json.loads(line).items() if name not in timed} for line in lines]
-    return [row for row in rows if row["kind"] != "warning"]
-
-
-def _differing(expected: Any, found: Any, name: str) -> list[str]:
-    from torch import Tensor, equal
-
-    if type(expected) is not type(found):
-        return [f"{name}: {type(found).__name__} in place of {type(expected).__name__}"]
-    if isinstance(expected, Tensor):
-        same = expected.shape == found.shape and expected.dtype == found.dtype and equal(expected, found)
-        return [] if same else [name]
-    if isinstance(expected, dict):
-        keys = [f"{name}.{key}" for key in expected.keys() ^ found.keys()]
-        return keys + [
-            line for key in expected if key in found for line in _differing(expected[key], found[key], f"{name}.{key}")
-        ]
-    if isinstance(expected, list | tuple):
-        if len(expected) != len(found):
-            return [f"{name}: {len(found)} entries in place of {len(expected)}"]
-        pairs = enumerate(zip(expected, found, strict=True))
-        return [line for idx, (one, other) in pairs for line in _differing(one, other, f"{name}[{idx}]")]
-    return [] if expected == found else [name]
+    comparison = compare_runs(reference / "run", run / "run", with_warnings=False)
+    decisive = [line for line in comparison.text.splitlines() if line.startswith(("rows:", "final state:"))]
+    return [] if comparison.is_same else decisive
 
 
 def _fork(setup: Setup, rank: int, port: int, folder: Path, log: Path) -> int:
@@ -174,13 +143,23 @@ def _fork(setup: Setup, rank: int, port: int, folder: Path, log: Path) -> int:
         os.chdir(folder)
         if setup.num_processes > 1:
             names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": setup.num_processes, "MASTER_PORT": port}
-            os.environ.update({name: str(value) for name, value in names.items()} | {"MASTER_ADDR": "127.0.0.1"})
+            os.environ.update({name: str(value) for name, value in names.items()})
+            os.environ.update({"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "none"})
         from detector.cli.train import main
 
         code = main([*setup.arguments, "output_dir=run", "--resume"])
         sys.stdout.flush()
     finally:
         os._exit(code)  # not through what the parent process has open
+
+
+def _catches(pid: int, number: signal.Signals) -> bool:
+    """Tell whether a process has a handler of its own for a signal."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("SigCgt:"):
+                return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
 
 
 def _free_port() -> int:

@@ -1,20 +1,16 @@
-"""What is done to the runs of ``torture.py``, and what must come of it."""
+"""Runs that are hurt, continued until they are finished, and compared with one that was left alone."""
 
 import contextlib
-import os
 import random
-import resource
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from torture_runs import Setup, StartedRun, children_of, differences
+from torture_runs import Setup, StartedRun, differences
 
-STOPPED_EARLY: Final = 75
 CHECKPOINTS: Final = Path("run/checkpoints")
 
 
@@ -24,14 +20,16 @@ class Tally:
 
     Attributes:
         name: of the trial.
+        num_processes: of the runs; 0 where there are none.
         num_trials: so many were made.
-        num_exact: after so many, the finished run was the one that had been left alone.
+        num_right: so many went as they must: what happened was said, and the finished run is the one left alone.
         problems: what was wrong, one line each.
     """
 
     name: str
+    num_processes: int = 0
     num_trials: int = 0
-    num_exact: int = 0
+    num_right: int = 0
     problems: list[str] = field(default_factory=list)
 
 
@@ -79,7 +77,7 @@ def try_to_break(reference: Reference, name: str, hurt: Hurt, count: int, per_ru
         per_run: at most so often to one run.
         rng: random moments.
     """
-    tally = Tally(f"{name}, {reference.setup.num_processes} process(es)")
+    tally = Tally(name, reference.setup.num_processes)
     while tally.num_trials < count:
         with reference.trial_folder() as folder:
             num_hurt = 0
@@ -91,147 +89,40 @@ def try_to_break(reference: Reference, name: str, hurt: Hurt, count: int, per_ru
                 num_hurt += 1
                 if _is_finished(folder, reference):
                     break
-            last = StartedRun(reference.setup, folder)
-            if (code := last.wait()) != 0:
-                problems.append(f"continuing ended with exit code {code}: {last.printed()[-500:]}")
-            else:
-                problems += differences(reference.folder, folder)
+            problems += _continue_to_the_end(reference, folder)
             tally.num_trials += num_hurt
-            tally.num_exact += 0 if problems else num_hurt
+            tally.num_right += 0 if problems else num_hurt
             tally.problems += problems
             if problems:
                 shutil.copytree(folder, reference.root / f"failed-{len(list(reference.root.iterdir()))}")
     return tally
 
 
-def kill_at_random(reference: Reference) -> Hurt:
-    """Kill one process or all, at any moment from the start on."""
-
-    def hurt(run: StartedRun, rng: random.Random) -> None:
-        _wait_while_running(run, rng.uniform(0, 0.7) * reference.seconds)
-        run.kill(None if rng.random() < 0.5 else [rng.randrange(len(run.pids))])
-
-    return hurt
-
-
-def kill_while_saving(reference: Reference) -> Hurt:
-    """Kill all processes while a checkpoint is written."""
-
-    def hurt(run: StartedRun, rng: random.Random) -> None:
-        num_saved = rng.randrange(3)
-        is_written = False
-        while run.is_running() and num_saved >= 0:
-            before, is_written = is_written, any((run.folder / CHECKPOINTS).glob("*.tmp"))
-            num_saved -= is_written and not before
-            time.sleep(0.001)
-        time.sleep(rng.uniform(0, 0.1))
-        run.kill()
-
-    return hurt
+def tell_another_run(reference: Reference, count: int) -> Tally:
+    """Train with other seeds to the end: what finds no difference there would find none anywhere."""
+    tally = Tally("control: another seed is found to differ", reference.setup.num_processes)
+    for seed in range(count):
+        with reference.trial_folder() as folder:
+            setup = Setup([*reference.setup.arguments, f"seed={100 + seed}"], reference.setup.num_processes)
+            code = StartedRun(setup, folder).wait()
+            found = differences(reference.folder, folder)
+            is_right = code == 0 and len(found) == 2  # rows and final state
+            tally.num_trials += 1
+            tally.num_right += is_right
+            tally.problems += [] if is_right else [f"exit code {code}, differences {found}"]
+    return tally
 
 
-def ask_to_stop(reference: Reference) -> Hurt:
-    """Send SIGTERM, SIGINT or SIGUSR1 to all processes or one: the run must save, and end with 75."""
-
-    def hurt(run: StartedRun, rng: random.Random) -> str | None:
-        while run.is_running() and "step 1/" not in run.printed():  # before, a signal has its usual effect
-            time.sleep(0.01)
-        _wait_while_running(run, rng.uniform(0, 0.6) * reference.seconds)
-        if not run.is_running():
-            return None
-        number = rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-        run.send(number, None if rng.random() < 0.5 else [rng.randrange(len(run.pids))])
-        code, printed = run.wait(), run.printed()
-        if code == 0 or (code == STOPPED_EARLY and "--resume" in printed):
-            return None  # 0: it was about to end anyway
-        return f"{number.name}: exit code {code}, printed {printed[-300:]!r}"
-
-    return hurt
-
-
-def kill_a_worker(reference: Reference) -> Hurt:
-    """Kill a process that loads images: the run goes on, or ends and says so."""
-
-    def hurt(run: StartedRun, rng: random.Random) -> str | None:
-        _wait_while_running(run, rng.uniform(0.1, 0.6) * reference.seconds)
-        workers = [child for pid in run.pids for child in children_of(pid)]
-        while run.is_running() and not workers:
-            time.sleep(0.01)
-            workers = [child for pid in run.pids for child in children_of(pid)]
-        if not workers:
-            return None
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(rng.choice(workers), signal.SIGKILL)
-        code, printed = run.wait(), run.printed()
-        if code == 0 or ("worker" in printed and "Traceback" not in printed):
-            return None
-        return f"a killed worker: exit code {code}, printed {printed[-300:]!r}"
-
-    return hurt
-
-
-def fill_the_disk(reference: Reference) -> Hurt:
-    """Leave no room for a checkpoint for a while: the run says so, goes on, and saves again later."""
-
-    def hurt(run: StartedRun, rng: random.Random) -> str | None:
-        num_checkpoints = rng.randrange(1, 4)
-        while run.is_running() and run.printed().count("saved ") < num_checkpoints:
-            time.sleep(0.005)
-        limit = int(rng.uniform(0.05, 0.95) * reference.checkpoint_bytes)
-        for pid in run.pids:
-            with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-        while run.is_running() and "cannot be written" not in run.printed():
-            time.sleep(0.005)
-        for pid in run.pids:
-            with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        code, printed = run.wait(), run.printed()
-        if code == 0 and "cannot be written" in printed:
-            return None
-        return f"no room for a checkpoint: exit code {code}, printed {printed[-300:]!r}"
-
-    return hurt
-
-
-def damage_the_newest(reference: Reference) -> Hurt:
-    """Kill, cut or flip the newest checkpoint, and continue: the damage is named and the one before is used."""
-
-    def hurt(run: StartedRun, rng: random.Random) -> str | None:
-        folder = run.folder / CHECKPOINTS
-        while run.is_running() and len(list(folder.glob("step-*.pt"))) < 2:
-            time.sleep(0.005)
-        _wait_while_running(run, rng.uniform(0, 0.3) * reference.seconds)
-        run.kill()
-        newest = max(folder.glob("step-*.pt"))
-        _damage(newest, rng)
-        again = StartedRun(reference.setup, run.folder)
-        while again.is_running() and "step" not in again.printed():
-            time.sleep(0.01)
-        _wait_while_running(again, rng.uniform(0, 0.3) * reference.seconds)
-        again.kill()
-        printed = again.printed()
-        return None if newest.name in printed else f"{newest.name} was damaged, which is not said: {printed[-300:]!r}"
-
-    return hurt
-
-
-def _damage(path: Path, rng: random.Random) -> None:
-    size = path.stat().st_size
-    with path.open("r+b") as file:
-        if rng.random() < 0.5:
-            file.truncate(rng.randrange(size))
-            return
-        file.seek(rng.randrange(size))
-        byte = file.read(1)[0]
-        file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([byte ^ (1 << rng.randrange(8))]))
-
-
-def _wait_while_running(run: StartedRun, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while run.is_running() and time.monotonic() < end:
-        time.sleep(0.002)
+def _continue_to_the_end(reference: Reference, folder: Path) -> list[str]:
+    """Continue a run, and say what is wrong with how it does and with what comes out."""
+    has_checkpoint = any((folder / CHECKPOINTS).glob("step-*.pt"))
+    last = StartedRun(reference.setup, folder)
+    code, printed = last.wait(), last.printed()
+    if code != 0 or "Traceback" in printed:
+        return [f"continuing ended with exit code {code}: {printed[-500:]}"]
+    expected = "resumed from" if has_checkpoint else "starting from step 0"
+    said = [] if expected in printed else [f"continuing does not say {expected!r}: {printed[:500]}"]
+    return said + differences(reference.folder, folder)
 
 
 def _is_finished(folder: Path, reference: Reference) -> bool:

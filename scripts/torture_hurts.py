@@ -1,0 +1,164 @@
+"""What is done to the runs of ``torture.py``, and what they must say."""
+
+import contextlib
+import os
+import random
+import re
+import resource
+import signal
+import time
+from pathlib import Path
+from typing import Final
+
+from torture_runs import StartedRun, children_of
+from torture_trials import CHECKPOINTS, Hurt, Reference
+
+STOPPED_EARLY: Final = 75
+_STOPPED: Final = re.compile(r"stopped by (SIG\w+|another process) (after step \d+; .*--resume|before the first step)")
+
+
+def kill_at_random(reference: Reference) -> Hurt:
+    """Kill one process or all, at any moment from the start on."""
+
+    def hurt(run: StartedRun, rng: random.Random) -> None:
+        _wait_while_running(run, rng.uniform(0, 0.7) * reference.seconds)
+        run.kill(None if rng.random() < 0.5 else [rng.randrange(len(run.pids))])
+
+    return hurt
+
+
+def kill_while_saving(reference: Reference) -> Hurt:
+    """Kill all processes while a checkpoint is written."""
+
+    def hurt(run: StartedRun, rng: random.Random) -> None:
+        num_saved = rng.randrange(3)
+        is_written = False
+        while run.is_running() and num_saved >= 0:
+            before, is_written = is_written, any((run.folder / CHECKPOINTS).glob("*.tmp"))
+            num_saved -= is_written and not before
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.1))
+        run.kill()
+
+    return hurt
+
+
+def ask_to_stop(reference: Reference) -> Hurt:
+    """Send SIGTERM, SIGINT or SIGUSR1 to all processes or one, at any moment: the run must save, and end with 75."""
+
+    def hurt(run: StartedRun, rng: random.Random) -> str | None:
+        while run.is_running() and not run.has_begun():
+            time.sleep(0.001)
+        _wait_while_running(run, rng.uniform(0, 0.6) * reference.seconds)
+        if not run.is_running():
+            return None
+        number = rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+        run.send(number, None if rng.random() < 0.5 else [rng.randrange(len(run.pids))])
+        code, printed = run.wait(), run.printed()
+        if code == 0 or (code == STOPPED_EARLY and _STOPPED.search(printed)):
+            return None  # 0: it was about to end anyway
+        return f"{number.name}: exit code {code}, printed {printed[-300:]!r}"
+
+    return hurt
+
+
+def kill_a_worker(reference: Reference) -> Hurt:
+    """Kill a process that loads images: the run says so, replaces it and goes on; later it is asked to stop."""
+
+    def hurt(run: StartedRun, rng: random.Random) -> str | None:
+        while run.is_running() and "step" not in run.printed():
+            time.sleep(0.01)
+        _wait_while_running(run, rng.uniform(0, 0.3) * reference.seconds)
+        workers = [child for pid in run.pids for child in children_of(pid)]
+        if not workers:
+            run.wait()
+            return None
+        victim = rng.choice(workers)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+        story = f"a loader process (pid {victim}) was killed by SIGKILL"
+        while run.is_running() and story not in run.printed():
+            time.sleep(0.01)
+        _wait_while_running(run, rng.uniform(0, 0.2) * reference.seconds)
+        run.send(signal.SIGTERM)
+        code, printed = run.wait(), run.printed()
+        if code in (0, STOPPED_EARLY) and story in printed and "Traceback" not in printed:
+            return None
+        return f"worker {victim} was killed: exit code {code}, printed {printed[-300:]!r}"
+
+    return hurt
+
+
+def fill_the_disk(reference: Reference) -> Hurt:
+    """Leave no room for a checkpoint for a while: the run says so, goes on, and saves again when there is room."""
+
+    def hurt(run: StartedRun, rng: random.Random) -> str | None:
+        num_saved = rng.randrange(1, 3)
+        while run.is_running() and run.printed().count("saved ") < num_saved:
+            time.sleep(0.005)
+        _limit_files(run, int(rng.uniform(0.05, 0.95) * reference.checkpoint_bytes))
+        while run.is_running() and "cannot be written" not in run.printed():
+            time.sleep(0.005)
+        _limit_files(run, resource.RLIM_INFINITY)
+        num_saved = run.printed().count("saved ")
+        while run.is_running() and run.printed().count("saved ") == num_saved:
+            time.sleep(0.005)
+        run.send(signal.SIGTERM)
+        code, printed = run.wait(), run.printed()
+        if code in (0, STOPPED_EARLY) and "cannot be written" in printed and printed.count("saved ") > num_saved:
+            return None
+        return f"no room for a checkpoint: exit code {code}, printed {printed[-300:]!r}"
+
+    return hurt
+
+
+def damage_the_newest(reference: Reference) -> Hurt:
+    """Kill, cut or flip the newest checkpoint, and continue: the damage is named and the one before is used."""
+
+    def hurt(run: StartedRun, rng: random.Random) -> str | None:
+        folder = run.folder / CHECKPOINTS
+        while run.is_running() and len(list(folder.glob("step-*.pt"))) < 2:
+            time.sleep(0.005)
+        _wait_while_running(run, rng.uniform(0, 0.3) * reference.seconds)
+        run.kill()
+        newest, before = sorted(folder.glob("step-*.pt"))[:-3:-1]
+        _damage(newest, rng)
+        again = StartedRun(reference.setup, run.folder)
+        while again.is_running() and "resumed from" not in again.printed():
+            time.sleep(0.01)
+        _wait_while_running(again, rng.uniform(0, 0.3) * reference.seconds)
+        again.kill()
+        printed = again.printed()
+        if (
+            f"{newest.name}: the checkpoint is damaged" in printed
+            and f"resumed from {CHECKPOINTS}/{before.name}" in printed
+        ):
+            return None
+        return f"{newest.name} was damaged, which is not said: {printed[:600]!r}"
+
+    return hurt
+
+
+def _limit_files(run: StartedRun, num_bytes: int) -> None:
+    """Let the processes of a run write no file beyond a size."""
+    for pid in run.pids:
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (num_bytes, resource.RLIM_INFINITY))
+
+
+def _damage(path: Path, rng: random.Random) -> None:
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        if rng.random() < 0.5:
+            file.truncate(rng.randrange(1, size))
+            return
+        file.seek(rng.randrange(size))
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ (1 << rng.randrange(8))]))
+
+
+def _wait_while_running(run: StartedRun, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while run.is_running() and time.monotonic() < end:
+        time.sleep(0.002)
