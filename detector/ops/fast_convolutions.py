@@ -19,8 +19,15 @@ MIN_CHANNELS: Final = 64
 MIN_TILES: Final = 64
 """Below it, transforming the weights costs more than is saved."""
 
+MIN_PRODUCTS: Final = 2**20
+"""Tiles x channels in x channels out, below which the calls cost more than is saved: forward and backward on one core
+with AVX2, 64 channels are even at 250 tiles."""
+
 MIN_TILES_TRANSFORMED: Final = 16
-"""The same for weights that another input has already made transform."""
+"""MIN_TILES for weights that another input has already made transform ..."""
+
+MIN_PRODUCTS_TRANSFORMED: Final = 2**19
+"""... and MIN_PRODUCTS: there 64 channels gain a quarter at 128 tiles, and lose as much at 64."""
 
 
 class FastConvolutions(TorchFunctionMode):
@@ -33,7 +40,9 @@ class FastConvolutions(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._transformed: dict[int, tuple[Tensor, Tensor]] = {}  # with the weight, which keeps its id from reuse
+        self._transformed: dict[
+            tuple[int, bool], tuple[Tensor, Tensor]
+        ] = {}  # with the weight, which keeps its id from reuse
 
     def __torch_function__(
         self,
@@ -63,11 +72,21 @@ class FastConvolutions(TorchFunctionMode):
         ones = (1, (1, 1), [1, 1])
         if stride not in ones or padding not in ones or dilation not in ones or groups != 1:
             return False
-        fewest = MIN_TILES_TRANSFORMED if id(weight) in self._transformed else MIN_TILES
-        tiles = num_tiles(x.shape[0], x.shape[2], x.shape[3])
-        return min(weight.shape[:2]) >= MIN_CHANNELS and tiles >= fewest
+        if _key(weight) in self._transformed:
+            fewest, least = MIN_TILES_TRANSFORMED, MIN_PRODUCTS_TRANSFORMED
+        else:
+            fewest, least = MIN_TILES, MIN_PRODUCTS
+        tiles, (out_channels, in_channels) = num_tiles(x.shape[0], x.shape[2], x.shape[3]), weight.shape[:2]
+        is_wide = min(in_channels, out_channels) >= MIN_CHANNELS
+        return is_wide and tiles >= fewest and tiles * in_channels * out_channels >= least
 
     def _transform(self, weight: Tensor) -> Tensor:
-        if id(weight) not in self._transformed:
-            self._transformed[id(weight)] = weight, transform_weight(weight)
-        return self._transformed[id(weight)][1]
+        key = _key(weight)
+        if key not in self._transformed:
+            self._transformed[key] = weight, transform_weight(weight)
+        return self._transformed[key][1]
+
+
+def _key(weight: Tensor) -> tuple[int, bool]:
+    """Return what tells transformed weights apart: those made without gradients would cut a later graph off."""
+    return id(weight), torch.is_grad_enabled()

@@ -28,7 +28,7 @@ def transformed(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
 def make_model() -> RetinaNet:
     torch.manual_seed(0)
     backbone = BackboneConfig(name="resnet18", weights="none", norm="frozen", frozen_stages=2)
-    model = build_model(ModelConfig(backbone=backbone, fpn=FpnConfig(channels=64), head=HeadConfig(num_convs=2)), 3)
+    model = build_model(ModelConfig(backbone=backbone, fpn=FpnConfig(channels=128), head=HeadConfig(num_convs=2)), 3)
     for module in model.modules():
         if type(module).__name__ == "FrozenBatchNorm2d":
             module.weight.fill_(0.5)

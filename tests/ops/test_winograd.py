@@ -104,7 +104,7 @@ def count_transforms(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_weights_that_serve_several_inputs_are_transformed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     transformed = count_transforms(monkeypatch)
     network = make_network()
-    levels = [torch.randn(2, MIN_CHANNELS, size, size) for size in (32, 16)]
+    levels = [torch.randn(2, MIN_CHANNELS, size, size) for size in (64, 32)]
     expected = [network(level) for level in levels]
     with FastConvolutions():
         found = [network(level) for level in levels]
@@ -112,11 +112,24 @@ def test_weights_that_serve_several_inputs_are_transformed_once(monkeypatch: pyt
     assert len(transformed) == 1
 
 
+def test_weights_used_without_gradients_first_get_theirs_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    transformed = count_transforms(monkeypatch)
+    network, x = make_network(), torch.randn(1, MIN_CHANNELS, 64, 64)
+    with FastConvolutions():
+        with torch.no_grad():
+            network(x)
+        network(x).sum().backward()
+    assert len(transformed) == 2
+    assert network[0].weight.grad is not None
+
+
 @pytest.mark.parametrize(
     ("channels", "size", "options"),
     [
         (MIN_CHANNELS // 2, 64, {"padding": 1}),
         (MIN_CHANNELS, 8, {"padding": 1}),
+        (MIN_CHANNELS, 32, {"padding": 1}),
+        (256, 20, {"padding": 1}),
         (MIN_CHANNELS, 64, {"padding": 0}),
         (MIN_CHANNELS, 64, {"padding": 1, "stride": 2}),
         (MIN_CHANNELS, 64, {"padding": 2, "dilation": 2}),
