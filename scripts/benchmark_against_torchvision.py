@@ -249,7 +249,7 @@ def train_both(
 def our_scores(evaluator: Evaluator, system: System) -> dict[str, float]:
     evaluation = evaluator(system.model)
     assert evaluation is not None
-    return evaluation.scores.metrics
+    return evaluator.score(evaluation.results).metrics
 
 
 def their_scores(evaluator: Evaluator, system: System) -> dict[str, float]:

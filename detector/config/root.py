@@ -34,6 +34,9 @@ class EvalConfig(Section):
     scorer: Literal["auto", "hotcoco", "pycocotools"] = "auto"
     """What computes the COCO numbers. auto = hotcoco where it is installed (a hundredth of the time), else pycocotools;
     the numbers are the same to the last bit."""
+    background: bool = False
+    """Score in a process of its own while training goes on. Files and numbers stay the same; console lines of later
+    steps may come before those of the evaluation."""
     num_pictures: NonNegativeInt = 8
     """Pictures of predictions beside ground truth in TensorBoard at each evaluation."""
     loss_profile_every: NonNegativeInt = 1

@@ -50,8 +50,18 @@ class CheckpointWriter:
 
     def begin(self, content: Mapping[str, Any], *, step: int, is_best: bool) -> None:
         """Copy the content and begin to write it, when the one before is written."""
+        self.write(self.copy(content), step=step, is_best=is_best)
+
+    def copy(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a copy of the content in host memory, for :meth:`write`, valid until the next one is made."""
         self.finish()  # its copy is in the memory that is about to be overwritten
-        self._pending = self._thread.submit(self._save, self._copy_to_host(dict(content)), step, is_best)
+        copy: dict[str, Any] = self._copy_to_host(dict(content))
+        return copy
+
+    def write(self, copy: Mapping[str, Any], *, step: int, is_best: bool) -> None:
+        """Begin to write the last copy."""
+        self.finish()
+        self._pending = self._thread.submit(self._save, copy, step, is_best)
 
     def poll(self) -> None:
         """Report the checkpoint that is being written if it is done; cheap enough for every step."""

@@ -1,6 +1,5 @@
 """The evaluation loop: images to detections, validation losses and the COCO numbers."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -40,26 +39,22 @@ class EvaluationStopped(Exception):  # noqa: N818 (it is no error)
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What evaluating a network on a dataset gives.
+    """What evaluating a network on a dataset gives; :meth:`Evaluator.score` makes the COCO numbers of its results.
 
     Attributes:
-        scores: the 12 COCO numbers and those of each class.
         results: detections in COCO's terms: original category ids and pixels.
         losses: validation losses by the names of ``metrics.jsonl``.
         split: their split by level and class, likewise.
         profile: where the class loss comes from; None if it was not asked for.
         detections: of the images that pictures were asked for, by image id.
-        seconds: wall time.
         num_images: images evaluated.
     """
 
-    scores: CocoScores
     results: CocoResults
     losses: dict[str, float]
     split: dict[str, Any]
     profile: LossProfile | None
     detections: dict[int, Detections]
-    seconds: float
     num_images: int
 
 
@@ -137,7 +132,6 @@ class Evaluator:
         Raises:
             EvaluationStopped: a process was to give up.
         """
-        start = time.perf_counter()
         losses = ValidationLosses(
             self.criterion, self.normalizer, num_classes=len(self.categories), num_levels=NUM_LEVELS
         )
@@ -155,17 +149,18 @@ class Evaluator:
         parts = self.processes.gather((results, pictures, num_images))
         if parts is None:
             return None
-        all_results = CocoResults.concatenate(part[0] for part in parts)
         return Evaluation(
-            scores=score(self.ground_truth, all_results, scorer=self.scorer),
-            results=all_results,
+            results=CocoResults.concatenate(part[0] for part in parts),
             losses=losses.mean(sums),
             split=losses.split(sums),
             profile=profile,
             detections={image_id: found for part in parts for image_id, found in part[1].items()},
-            seconds=time.perf_counter() - start,
             num_images=sum(part[2] for part in parts),
         )
+
+    def score(self, results: CocoResults) -> CocoScores:
+        """Return the 12 COCO numbers of detections, and those of each class."""
+        return score(self.ground_truth, results, scorer=self.scorer)
 
     @torch.inference_mode()
     def _run(

@@ -2,7 +2,7 @@
 
 import shlex
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeAlias
 
 from detector.config_io import dump_config
 from detector.engine.checkpoint_writer import CheckpointWriter, SaveOutcome
@@ -10,6 +10,9 @@ from detector.engine.run import Run
 from detector.engine.run_folder import CHECKPOINTS
 from detector.errors import UserError
 from detector.telemetry import WarningRow
+
+Snapshot: TypeAlias = dict[str, Any]
+"""Content of a checkpoint, copied to host memory; valid until the next one is taken."""
 
 
 class RunSaver:
@@ -23,28 +26,43 @@ class RunSaver:
         self._run = run
         self._best_on_disk = (run.state.best_ap, run.state.best_step)
         self._error = ""
+        self._begun_step = 0
         self._writer: CheckpointWriter | None = None
         if run.processes.is_main:
             self._writer = CheckpointWriter(
                 run.output_dir / CHECKPOINTS, keep=run.config.checkpoint.keep, report=self._report
             )
 
-    def save(self, *, is_best: bool) -> None:
-        """Begin to save the run as it is; it is written while training goes on."""
+    def save(self) -> None:
+        """Begin to save the run as it is, unless this step has been; it is written while training goes on."""
+        if self._begun_step == self._run.state.step:
+            return
+        if (snapshot := self.snapshot()) is not None:
+            self.write(snapshot, is_best=False)
+
+    def snapshot(self) -> Snapshot | None:
+        """Return a copy of the run as it is; None on the processes that save nothing."""
         run = self._run
         self.tell_skipped_step()
         if self._writer is None:
-            return
-        self._writer.finish()
+            return None
+        content = run.state.to_checkpoint(dump_config(run.config), run.evaluator.categories)
+        content |= {"guard": run.stepper.guard.state_dict(), "provenance": dict(run.provenance)}
+        return self._writer.copy(content)
+
+    def write(self, snapshot: Snapshot, *, is_best: bool) -> None:
+        """Begin to write the last snapshot, with the best AP so far as it is known by now; on the main process."""
+        run, step = self._run, snapshot["step"]
+        self._begun_step = step
+        assert self._writer is not None
         try:
             run.recorder.flush()  # rows up to this step lie on the disk before the checkpoint does
         except OSError as error:
-            text = f"step {run.state.step} is not saved, as the rows before it are not: {error.strerror or error}"
-            self._report(SaveOutcome(run.state.step, is_best, error=text))
+            text = f"step {step} is not saved, as the rows before it are not: {error.strerror or error}"
+            self._report(SaveOutcome(step, is_best, error=text))
             return
-        content = run.state.to_checkpoint(dump_config(run.config), run.evaluator.categories)
-        content |= {"guard": run.stepper.guard.state_dict(), "provenance": dict(run.provenance)}
-        self._writer.begin(content, step=run.state.step, is_best=is_best)
+        best = {"ap": run.state.best_ap, "step": run.state.best_step}
+        self._writer.write(snapshot | {"best": best}, step=step, is_best=is_best)
 
     def tell_skipped_step(self) -> None:
         """Read the verdict on the last step, before a checkpoint forgets that there was one; in all processes."""

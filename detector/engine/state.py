@@ -50,11 +50,11 @@ class TrainState:
         assert isinstance(self.ema.module, RetinaNet)
         return self.ema.module
 
-    def record_best(self, ap: float) -> bool:
-        """Keep ``ap`` if it is the highest so far (the first on ties), and return whether it is."""
+    def record_best(self, ap: float, step: int) -> bool:
+        """Keep the AP of an evaluation after ``step`` if it is the highest so far (the first on ties); say if it is."""
         if self.best_ap is not None and ap <= self.best_ap:
             return False
-        self.best_ap, self.best_step = ap, self.step
+        self.best_ap, self.best_step = ap, step
         return True
 
     def to_checkpoint(self, config_yaml: str, categories: Categories) -> dict[str, Any]:

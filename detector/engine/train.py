@@ -4,18 +4,14 @@ import gc
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from detector.config import Config
 from detector.engine.clock import StepClock
-from detector.engine.device import compute_type
-from detector.engine.evaluator import Evaluation, EvaluationStopped
+from detector.engine.evaluations import Evaluations
 from detector.engine.input_watch import build_input_watch
 from detector.engine.out_of_memory import explained_out_of_memory
-from detector.engine.pictures import draw_pictures
 from detector.engine.run import Origins, Run, build_run
 from detector.engine.run_folder import discard_unstarted_run
 from detector.engine.sanity import PRIOR, InitialLoss, check_first_loss, check_prior
@@ -23,13 +19,7 @@ from detector.engine.saving import RunSaver, how_to_continue
 from detector.engine.schedule import attach_schedule, is_due
 from detector.engine.stop import StopRequest
 from detector.errors import StoppedEarly, UserError
-from detector.evaluation.table import format_scores
-from detector.models.inference import inference_copy
-from detector.telemetry import EvalRow, Finding, StepTotals, TrainRow, WarningRow
-from detector.telemetry.loss_profile_figures import render_loss_profile
-
-PICTURE_SCORE_THRESH = 0.3
-"""Predictions below this are not drawn: at the threshold of the evaluation a picture would be full of boxes."""
+from detector.telemetry import Finding, StepTotals, TrainRow, WarningRow
 
 
 def train(
@@ -87,10 +77,10 @@ def train_loop(run: Run, stop: StopRequest | None = None) -> None:
     scheduler = attach_schedule(state.optimizer, run.schedule, config.optimizer.resolved_lr, state.step)
     batches, clock, input_watch = iter(run.loader), StepClock(), build_input_watch(config)
     state.model.train()
-    with RunSaver(run) as saver:
+    with RunSaver(run) as saver, Evaluations(run, saver) as evaluations:
         stop.begin_steps()
         if state.evaluation_due:
-            _make_up_evaluation(run, stop, saver)
+            _make_up_evaluation(run, stop, evaluations)
         for step in range(state.step + 1, last_step + 1):
             # Data
             with clock.waiting():
@@ -123,22 +113,26 @@ def train_loop(run: Run, stop: StopRequest | None = None) -> None:
                 clock.restart()
 
             # Evaluate, but not if asked to stop: the time that is left may be shorter than an evaluation
-            must_stop, is_best = run.processes.any(stop.is_set), False
+            must_stop = run.processes.any(stop.is_set)
+            must_save = is_due(step, run.steps_of(config.checkpoint.every), last_step)
             state.evaluation_due = is_due(step, run.steps_of(config.eval.every), last_step)
             if state.evaluation_due and not must_stop:
                 with clock.paused():
-                    saver.finish()
-                    is_best = _evaluate(run, stop)
+                    if evaluations.make(stop, must_save=must_save):
+                        must_save = False  # it has been, or is when the score is known
                     must_stop = run.processes.any(stop.is_set)
 
             # Save, stop
-            if is_best or must_stop or is_due(step, run.steps_of(config.checkpoint.every), last_step):
-                with clock.paused():
-                    saver.save(is_best=is_best)
-            saver.poll()
+            with clock.paused():
+                if must_save or must_stop:
+                    evaluations.finish()
+                    saver.save()
+                evaluations.poll()
+                saver.poll()
             if must_stop and (step < last_step or state.evaluation_due):
                 saver.require_saved()
                 raise StoppedEarly(how_to_continue(run, stop.reason))
+        evaluations.finish()
         saver.require_saved()
     if (message := run.stepper.guard.read()) is not None:
         recorder.warn(message)
@@ -146,12 +140,10 @@ def train_loop(run: Run, stop: StopRequest | None = None) -> None:
         recorder.warn(f"{run.stepper.guard.num_skipped} steps were not finite and therefore skipped")
 
 
-def _make_up_evaluation(run: Run, stop: StopRequest, saver: RunSaver) -> None:
+def _make_up_evaluation(run: Run, stop: StopRequest, evaluations: Evaluations) -> None:
     """Evaluate where the run was stopped before its evaluation, as it would have done."""
-    is_best = _evaluate(run, stop)
-    if run.state.evaluation_due:
+    if not evaluations.make(stop, must_save=True):
         raise StoppedEarly(how_to_continue(run, stop.reason))
-    saver.save(is_best=is_best)
 
 
 def _train_row(run: Run, totals: StepTotals, lr: float, clock: StepClock) -> TrainRow:
@@ -191,47 +183,3 @@ def _check_first_loss(run: Run, expected: Tensor, totals: StepTotals) -> None:
 def _warn_of(run: Run, findings: Sequence[Finding]) -> None:
     for finding in findings:
         run.recorder.warning_row(WarningRow(step=run.state.step, name=finding.name, text=finding.text))
-
-
-def _evaluate(run: Run, stop: StopRequest) -> bool:
-    """Evaluate, record the result, and return whether it is the best so far; asked to stop, leave it for later."""
-    # With norm = batch every process has statistics of its own images; those of the main one are evaluated and saved.
-    for model in (run.state.model, run.state.model_for_evaluation):
-        run.processes.copy_from_main(model.buffers())
-    num_pictures = min(run.config.eval.num_pictures, len(run.val_dataset))
-    indices = [idx * len(run.val_dataset) // max(1, num_pictures) for idx in range(num_pictures)]
-    image_ids = run.val_dataset.table.image_ids.tolist()
-    # Of the step alone, so that a resumed run does what an uninterrupted one does; 0 = never.
-    profile_every = run.steps_of(run.config.eval.every) * run.config.eval.loss_profile_every
-    try:
-        with run.recorder.progress("evaluating", len(run.val_dataset)) as advance:
-            evaluation = run.evaluator(
-                inference_copy(run.state.model_for_evaluation, compute_type(run.evaluator.precision)),
-                picture_ids=[image_ids[idx] for idx in indices],
-                with_profile=profile_every > 0 and is_due(run.state.step, profile_every, run.schedule.max_steps),
-                advance=advance,
-                should_stop=lambda: stop.is_set,
-            )
-    except EvaluationStopped:
-        return False
-    run.state.evaluation_due = False
-    if evaluation is not None:
-        run.recorder.eval_row(_eval_row(run, evaluation, indices))
-        run.recorder.note(format_scores(evaluation.scores))
-    # Decided by the main process, which saves, and knows whether a file could be written.
-    is_best = False if evaluation is None else run.state.record_best(evaluation.scores.metrics["AP"])
-    return bool(run.processes.broadcast(is_best))
-
-
-def _eval_row(run: Run, evaluation: Evaluation, picture_indices: list[int]) -> EvalRow:
-    numbers: dict[str, Any] = evaluation.losses | evaluation.split
-    return EvalRow(
-        step=run.state.step,
-        metrics=evaluation.scores.metrics,
-        per_class={row.name: row.AP for row in evaluation.scores.per_class},
-        profile=evaluation.profile,
-        pictures=draw_pictures(run.val_dataset, picture_indices, evaluation.detections, PICTURE_SCORE_THRESH),
-        figures={} if evaluation.profile is None else render_loss_profile(evaluation.profile),
-        scores=evaluation.results.scores.astype(np.float32),
-        **numbers,
-    )

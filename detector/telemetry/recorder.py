@@ -4,12 +4,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from rich.console import Console
 
 from detector.telemetry.console import RunConsole
+from detector.telemetry.json_values import JsonRow
 from detector.telemetry.jsonl import MetricsFile
 from detector.telemetry.lines import format_duration, format_eval_line, format_train_line
 from detector.telemetry.rows import EvalRow, TrainRow, WarningRow
@@ -64,6 +66,7 @@ class RunRecorder:
         self._eta = ""
         self._sinks: _Sinks | None = None
         self._is_full, self._num_missed = False, 0
+        self._held: list[tuple[JsonRow, Callable[[], None]]] | None = None
         if not is_main:
             return
         output_dir.mkdir(parents=True, exist_ok=True)
@@ -80,9 +83,7 @@ class RunRecorder:
         if self._sinks is None:
             return
         json_row = row.to_json()
-        self._sinks.metrics.write(json_row)
-        self._sinks.events.write_train(json_row)
-        self._tell_of_full_disk()
+        self._to_files(json_row, partial(self._sinks.events.write_train, json_row))
         eta_seconds = self._eta_seconds(row)
         self._sinks.console.print(format_train_line(row, max_steps=self._max_steps, eta_seconds=eta_seconds))
         self._eta = f"eta {format_duration(eta_seconds)}"
@@ -93,21 +94,28 @@ class RunRecorder:
             self._sinks.console.show_step(step, self._max_steps, detail=self._eta)
 
     def eval_row(self, row: EvalRow) -> None:
-        """Record an evaluation; its full table is for :meth:`note`."""
+        """Record an evaluation, before the rows that :meth:`hold_rows` holds; its full table is for :meth:`note`."""
         if self._sinks is None:
             return
-        self._sinks.metrics.write(row.to_json())
-        self._sinks.events.write_eval(row)
-        self._tell_of_full_disk()
+        held, self._held = self._held, None
+        self._to_files(row.to_json(), partial(self._sinks.events.write_eval, row))
+        self._held = held
+        self._release_rows()
         self._sinks.console.print(format_eval_line(row, max_steps=self._max_steps))
 
     def warning_row(self, row: WarningRow) -> None:
         """Record a warning that is to stay: beside the console, which :meth:`warn` is for, in the files too."""
         if self._sinks is None:
             return
-        self._sinks.metrics.write(row.to_json())
-        self._sinks.events.write_warning(row)
+        self._to_files(row.to_json(), partial(self._sinks.events.write_warning, row))
         self._sinks.console.warn(row.text)
+
+    def hold_rows(self) -> None:
+        """Keep rows out of the files until that of an evaluation which belongs before them, or until the end.
+
+        The console has them at once.
+        """
+        self._held = []
 
     def note(self, text: str) -> None:
         """Print ``text``, one or more lines, on the console only."""
@@ -144,6 +152,7 @@ class RunRecorder:
             OSError: the disk is full, and rows of ``metrics.jsonl`` are lost.
         """
         if self._sinks is not None:
+            self._release_rows()
             self._sinks.console.close()
             self._sinks.events.close()
             self._sinks.metrics.close()
@@ -155,6 +164,21 @@ class RunRecorder:
     def __exit__(self, *exc_info: object) -> None:
         """Close the recorder."""
         self.close()
+
+    def _to_files(self, row: JsonRow, write_event: Callable[[], None]) -> None:
+        """Write a row to ``metrics.jsonl`` and to TensorBoard, or hold it."""
+        assert self._sinks is not None
+        if self._held is not None:
+            self._held.append((row, write_event))
+            return
+        self._sinks.metrics.write(row)
+        write_event()
+        self._tell_of_full_disk()
+
+    def _release_rows(self) -> None:
+        held, self._held = self._held or [], None
+        for row, write_event in held:
+            self._to_files(row, write_event)
 
     def _tell_of_full_disk(self) -> None:
         """Warn when rows begin to find no room on the disk, and say when they find it again."""

@@ -65,6 +65,27 @@ def number_after(label: str, line: str) -> float:
     return float(match[1])
 
 
+@pytest.mark.parametrize("is_scored", [True, False])
+def test_rows_are_held_until_the_evaluation_before_them_or_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], is_scored: bool
+) -> None:
+    with RunRecorder(tmp_path, max_steps=100) as recorder:
+        recorder.train_row(train_row(1))
+        recorder.hold_rows()
+        recorder.train_row(train_row(2))
+        recorder.warning_row(WarningRow(step=2, name="held", text="in the files later"))
+        assert [row["step"] for row in strict_rows(tmp_path)] == [1]
+        assert "in the files later" in capsys.readouterr().out
+        if is_scored:
+            recorder.eval_row(replace(eval_row(1), step=1))
+            recorder.train_row(train_row(3))
+            assert len(strict_rows(tmp_path)) == 5
+    kinds = [(row["kind"], row["step"]) for row in strict_rows(tmp_path)]
+    held = [("train", 2), ("warning", 2)]
+    assert kinds == [("train", 1), *([("eval", 1), *held, ("train", 3)] if is_scored else held)]
+    assert steps_in_tensorboard(tmp_path, "train/loss") == [1, 2, *([3] if is_scored else [])]
+
+
 def test_console_file_and_tensorboard_agree_on_a_train_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with RunRecorder(tmp_path, max_steps=100, class_names=CLASSES) as recorder:
         recorder.train_row(train_row(3))
