@@ -55,7 +55,7 @@ def ask_to_stop(reference: Reference) -> Hurt:
         number = rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
         run.send(number, None if rng.random() < 0.5 else [rng.randrange(len(run.pids))])
         code, printed = run.wait(), run.printed()
-        if code == 0 or (code == STOPPED_EARLY and _STOPPED.search(printed)):
+        if code == 0 or (STOPPED_EARLY in run.codes.values() and _STOPPED.search(printed)):
             return None  # 0: it was about to end anyway
         return f"{number.name}: exit code {code}, printed {printed[-300:]!r}"
 

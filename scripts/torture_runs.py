@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +52,8 @@ class StartedRun:
         self._log_start = self.log.stat().st_size
         port = _free_port() if setup.num_processes > 1 else 0
         self.codes: dict[int, int] = {}
-        self.pids = [_fork(setup, rank, port, folder, self.log) for rank in range(setup.num_processes)]
+        attempt = Path(tempfile.mkdtemp(prefix="attempt-", dir=folder))  # where processes agree on who prints an error
+        self.pids = [_fork(setup, rank, port, attempt, self.log) for rank in range(setup.num_processes)]
 
     def is_running(self) -> bool:
         """Tell whether a process lives."""
@@ -128,7 +130,7 @@ def differences(reference: Path, run: Path) -> list[str]:
     return [] if comparison.is_same else decisive
 
 
-def _fork(setup: Setup, rank: int, port: int, folder: Path, log: Path) -> int:
+def _fork(setup: Setup, rank: int, port: int, attempt: Path, log: Path) -> int:
     """Start one process of a run and return its number."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -140,11 +142,12 @@ def _fork(setup: Setup, rank: int, port: int, folder: Path, log: Path) -> int:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
-        os.chdir(folder)
+        os.chdir(attempt.parent)
         if setup.num_processes > 1:
             names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": setup.num_processes, "MASTER_PORT": port}
             os.environ.update({name: str(value) for name, value in names.items()})
             os.environ.update({"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "none"})
+            os.environ["TORCHELASTIC_ERROR_FILE"] = str(attempt / str(rank) / "error.json")
         from detector.cli.train import main
 
         code = main([*setup.arguments, "output_dir=run", "--resume"])

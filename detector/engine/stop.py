@@ -27,7 +27,7 @@ class StopRequest:
         self.signal_name: str | None = None
         self._deadline = None if time_limit is None else time.monotonic() + time_limit
         self._noted_at = 0.0
-        self._has_steps = False
+        self._has_steps = self._is_done = False
         self._previous: dict[signal.Signals, signal._HANDLER] = {}
 
     @property
@@ -43,6 +43,14 @@ class StopRequest:
     def begin_steps(self) -> None:
         """From now on a step is finished and saved."""
         self._has_steps = True
+
+    def end_steps(self) -> None:
+        """Everything is saved and the process about to end by itself: from now on signals change nothing.
+
+        Where one process of several has ended, a launcher sends SIGTERM to the others, which may have been signalled
+        long ago: it is not to cost them their last words.
+        """
+        self._is_done = True
 
     def __enter__(self) -> Self:
         """Install the handlers."""
@@ -61,6 +69,8 @@ class StopRequest:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._is_done:
+            return
         if self.signal_name is None:
             self.signal_name = signal.Signals(number).name
             self._noted_at = time.monotonic()

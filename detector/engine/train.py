@@ -131,6 +131,7 @@ def train_loop(run: Run, stop: StopRequest | None = None) -> None:
                 saver.poll()
             if must_stop and (step < last_step or state.evaluation_due):
                 saver.require_saved()
+                stop.end_steps()
                 raise StoppedEarly(how_to_continue(run, stop.reason))
         evaluations.finish()
         saver.require_saved()

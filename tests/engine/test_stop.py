@@ -58,6 +58,17 @@ def test_under_torchrun_the_launchers_copy_of_a_signal_is_the_same_request() -> 
     assert (result.returncode, result.stdout) == (128 + 15, "still here\n")
 
 
+def test_once_everything_is_saved_signals_change_nothing() -> None:
+    result = run_script("""
+    stop.begin_steps()
+    send("SIGTERM")
+    stop.end_steps()
+    send("SIGTERM")
+    print(stop.reason)
+""")
+    assert (result.returncode, result.stdout) == (0, "SIGTERM\n")
+
+
 def test_before_the_first_step_there_is_nothing_to_finish() -> None:
     result = run_script("""
     try:
