@@ -23,6 +23,7 @@ from detector.data.slot_sampler import PREFETCH_FACTOR, SlotSampler, build_buffe
 from detector.data.stages import StageSeconds
 from detector.data.transforms import Transforms
 from detector.data.worker_deaths import Stream, discard_if_dead, leave_signals_alone, restarting
+from detector.data.worker_exit import end_at_exit
 from detector.errors import ResourceError, UserError
 from detector.structures import Batch
 
@@ -94,6 +95,7 @@ class BatchLoader:
         finally:
             self._sampler.first = 0
         leave_signals_alone()
+        end_at_exit(stream)
         return stream
 
     def __len__(self) -> int:

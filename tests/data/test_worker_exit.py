@@ -1,0 +1,56 @@
+import atexit
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.data.test_loader import FakeDataset, config, train_loader
+
+SCRIPT = """
+from tests.data.test_loader import FakeDataset, config, train_loader
+
+loader = train_loader(config(num_workers=2), FakeDataset())
+batches = iter(loader)
+next(batches)
+print("done", flush=True)
+"""
+
+
+@pytest.mark.slow  # it imports everything anew
+def test_a_script_that_holds_a_loader_in_a_global_name_ends() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (result.stdout, result.stderr, result.returncode) == ("done\n", "", 0)
+
+
+def test_processes_are_taken_care_of_once_and_for_no_longer_than_their_loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(atexit, "register", lambda *call: registered.append(call))
+    loader = train_loader(config(num_workers=1), FakeDataset())
+    for _ in range(2):
+        batches = iter(loader)
+        next(batches)
+    ((end, reference),) = registered
+    processes = reference()._workers
+    end(reference)
+    assert not any(process.is_alive() for process in processes)
+    del batches, loader
+    assert reference() is None
+    end(reference)
+
+
+def test_a_loader_without_processes_needs_no_care(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(atexit, "register", lambda *call: registered.append(call))
+    next(iter(train_loader(config(num_workers=0), FakeDataset())))
+    assert not registered
