@@ -50,6 +50,10 @@ def open_run_data(config: Config, processes: Processes) -> RunData:
         UserError: a dataset is missing or wrong, or its images are missing or cannot be read.
     """
     train, val = open_train_and_val(config.data, config.seed)
+    datasets = (train.dataset, val.dataset)
+    if config.data.cache == "ram" and processes.is_main:
+        # Before anything that takes time: other processes of the machine begin to fill their caches meanwhile.
+        check_cache_fits(datasets)
     notes: list[str] = []
     warnings: list[str] = []
     if processes.is_main:
@@ -58,10 +62,7 @@ def open_run_data(config: Config, processes: Processes) -> RunData:
     repeats = build_repeat_factors(config.data, train.dataset.table)
     if repeats is not None:
         notes.append(describe_repeat_factors(repeats, train.dataset.categories))
-    datasets = (train.dataset, val.dataset)
     if config.data.cache == "ram":
-        if processes.is_main:
-            check_cache_fits(datasets)
         datasets = (cache_images(train.dataset), cache_images(val.dataset))
         num_bytes = sum(cache_bytes(dataset.sizes) for dataset in datasets)
         notes.append(f"data.cache: {num_bytes / 1e9:.2f} GB of decoded images in memory")

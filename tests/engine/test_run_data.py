@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from detector.engine.benchmark import host_memory
 from detector.engine.processes import Processes
 from detector.engine.run_data import open_run_data
 from detector.engine.train import train
+from detector.errors import UserError
 from tests.engine.tiny import tiny_config
 
 
@@ -32,3 +34,12 @@ def test_one_process_speaks_for_all(tmp_path: Path):
     data = open_run_data(config, Processes(rank=1, num_processes=2))
     assert (data.notes, data.warnings) == ((), ())
     assert data.images_per_epoch == 8
+
+
+def test_the_memory_for_a_cache_is_looked_at_before_the_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    config, _ = tiny_config(tmp_path, "data.cache=ram")
+    for path in (tmp_path / "data").glob("**/*.png"):
+        path.unlink()
+    monkeypatch.setattr(host_memory, "available_memory", lambda: 1000)
+    with pytest.raises(UserError, match=r"data\.cache: ram needs"):
+        open_run_data(config, Processes())
