@@ -48,7 +48,8 @@ from detector.engine.device import (
     resolve_device,
     resolve_precision,
 )
-from detector.engine.evaluator import Evaluator, build_evaluator
+from detector.engine.evaluator import Evaluator
+from detector.engine.evaluator_building import build_evaluator
 from detector.engine.matcher import build_matcher
 from detector.engine.optimizer import build_optimizer
 from detector.engine.processes import Processes

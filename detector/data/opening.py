@@ -119,7 +119,7 @@ def narrow_val(data: DataConfig, content: DatasetContent, classes: Categories) -
         data: which images and classes to use.
         content: from :func:`read_val`, or with ``data.holdout`` from :func:`read_train`.
         classes: of the network. COCO and YOLO datasets keep their own: whether they are the same is for
-            :func:`detector.engine.evaluator.check_categories` to see.
+            :func:`detector.engine.evaluator_building.check_categories` to see.
 
     Raises:
         UserError: a class that occurs in the dataset is not among ``classes``.

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from detector.data.opening import open_val
-from detector.engine.evaluator import Advance, build_evaluator
+from detector.engine.evaluator import Advance
+from detector.engine.evaluator_building import build_evaluator
 from detector.engine.inference import load_detector, resolve_config
 from detector.engine.processes import Processes
 from detector.evaluation.coco import CocoScores

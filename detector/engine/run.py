@@ -14,7 +14,8 @@ from detector.data.transforms import build_transforms
 from detector.engine.compilation import check_compilation
 from detector.engine.config_changes import check_changes
 from detector.engine.device import resolve_device, resolve_precision
-from detector.engine.evaluator import Evaluator, build_evaluator
+from detector.engine.evaluator import Evaluator
+from detector.engine.evaluator_building import build_evaluator
 from detector.engine.heap import keep_freed_memory
 from detector.engine.processes import Processes, join_processes, processes_from_environment
 from detector.engine.provenance import check_provenance, describe_provenance

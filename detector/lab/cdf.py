@@ -16,7 +16,8 @@ from detector.data.opening import open_val
 from detector.data.stages import StageClock
 from detector.drawing.plots import save_figure
 from detector.engine.evaluate import Progress, no_progress, validation_overrides
-from detector.engine.evaluator import Advance, check_categories
+from detector.engine.evaluator import Advance
+from detector.engine.evaluator_building import check_categories
 from detector.engine.forward import forward
 from detector.engine.inference import LoadedDetector, load_detector, resolve_config
 from detector.errors import UserError

@@ -8,7 +8,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from detector.config import Config
 from detector.data.dataset import DetectionDataset, open_coco_dataset
-from detector.engine.evaluator import Evaluation, build_evaluator
+from detector.engine.evaluator import Evaluation
+from detector.engine.evaluator_building import build_evaluator
 from detector.engine.processes import Processes
 from detector.engine.train import train
 from detector.evaluation.ground_truth import load_ground_truth
