@@ -4,7 +4,7 @@ All three decode, flip half of the images, resize them to 800/1333 and put them 
 the same batches of images. Counted is the processor time of all processes: that of the workers from one moment without
 work to the next, and that of the process that takes the batches. torchvision's references resize (and normalise) in the
 network, on floats: on a GPU, where there is one; here that counts as part of its input. Without --annotations the
-images are those of the generated demo set, which are small: real photos say more.
+images are those of the generated demo set, which are small: the target is about real photos.
 
     python scripts/benchmark_loader.py --annotations instances.json --images photos/
 """

@@ -42,6 +42,8 @@ CPU_LIMITS: Final = dict.fromkeys(BENCHMARKS, 300)
 
 TINY_LIMITS: Final = {name: 3 * limit for name, limit in GPU_LIMITS.items() if name not in BENCHMARKS}
 
+LOADER: Final = TARGETS["loader.images_per_cpu_second"].script
+
 NEED_DATA: Final = {"train", "evaluation", "resume"}
 
 TIME_LIMITS: Final = {"cuda": 570, "cpu": 1800}
@@ -72,12 +74,26 @@ def parse_arguments() -> argparse.Namespace:
         action="store_true",
         help="with --device cpu: the parts of a GPU but the benchmarks, at small sizes, to try this script",
     )
+    parser.add_argument("--annotations", type=Path, help="COCO file of photos for the loader; else generated pictures")
+    parser.add_argument("--images", type=Path, help="folder of those photos")
     args = parser.parse_args()
+    if (args.annotations is None) != (args.images is None):
+        parser.error("--annotations and --images go together")
     if args.tiny and args.device != "cpu":
         parser.error("--tiny needs --device cpu")
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("torch sees no CUDA device; --device cpu measures this machine's processor")
     return args
+
+
+def photos_of(args: argparse.Namespace) -> list[str | Path]:
+    """Return the options that give the loader's benchmark the user's photos: what its target is about.
+
+    The paths are made absolute, as a benchmark does not run in the user's folder.
+    """
+    if args.annotations is None:
+        return []
+    return ["--annotations", args.annotations.absolute(), "--images", args.images.absolute()]
 
 
 def run_all(names: list[str], limits: dict[str, int], args: argparse.Namespace) -> tuple[list[Outcome], str]:
@@ -88,7 +104,8 @@ def run_all(names: list[str], limits: dict[str, int], args: argparse.Namespace) 
         for name in names:
             limit = min(limits[name], TIME_LIMITS[args.device] - (time.monotonic() - start))
             if name in BENCHMARKS:
-                outcome = run_benchmark(name, Path(folder), limit, device=args.device)
+                arguments = photos_of(args) if name == LOADER else []
+                outcome = run_benchmark(name, Path(folder), limit, device=args.device, arguments=arguments)
             else:
                 outcome = run_part(name, Path(folder), limit, tiny=args.tiny)
             outcomes.append(outcome)

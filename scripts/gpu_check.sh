@@ -8,18 +8,19 @@
 #   WHEELS=folder ./scripts/gpu_check.sh                   packages that it lacks, from wheels, without a network
 #   ./scripts/gpu_check.sh --only tests train              some parts
 #   ./scripts/gpu_check.sh --device cpu                    the benchmarks on the processor, and its page
+#   ./scripts/gpu_check.sh --annotations COCO.json --images FOLDER   the loader on these photos
 #   ./scripts/gpu_check.sh --device cpu --tiny             tries a GPU's other parts on a machine without one
 #
 # Makes no .venv and changes none: wheels are unpacked into a temporary folder for this run.
 set -euo pipefail
 unset CDPATH
-# Relative paths are meant from the caller's folder.
+# Relative paths are meant from the caller's folder, in which gpu_check.py runs too.
 [[ ${PYTHON:-} != */* ]] || PYTHON="$(cd "$(dirname "$PYTHON")" && pwd)/${PYTHON##*/}"
 [ -z "${WHEELS:-}" ] || WHEELS=$(cd "$WHEELS" && pwd)
 [ -z "${OUT:-}" ] || OUT=$(cd "$OUT" && pwd)
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 default=python3
-[ ! -x .venv/bin/python ] || default=.venv/bin/python
+[ ! -x "$root/.venv/bin/python" ] || default=$root/.venv/bin/python
 python=${PYTHON:-$default}
 command -v "$python" >/dev/null || { echo "gpu_check: PYTHON=$python: no such command" >&2; exit 2; }
 
@@ -44,9 +45,10 @@ if [ -n "$(missing)" ] && [ -n "${WHEELS:-}" ]; then
         --target "$packages" "$WHEELS"/*.whl
     export PYTHONPATH="$packages${PYTHONPATH:+:$PYTHONPATH}"
 fi
+export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"  # the package need not be installed
 problems=$(missing)
 if [ -n "$problems" ]; then
     printf '%s\n' "$problems" "gpu_check: make an environment with ./scripts/setup.sh, or name a folder: WHEELS=" >&2
     exit 2
 fi
-"$python" scripts/gpu_check.py "$@"
+"$python" "$root/scripts/gpu_check.py" "$@"

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from benchmarking import TARGETS, Bound, Hardware, Target
-from benchmarking.figures import format_value
+from benchmarking.figures import format_value, without_folder
 from benchmarking.table import format_table
 from gpu_check_running import ROOT, Outcome
 
 
 def format_page(hardware: Hardware, outcomes: Sequence[Outcome], *, arguments: Sequence[str]) -> str:
     """Return the Markdown page."""
-    command = shlex.join(["./scripts/gpu_check.sh", *arguments])
+    command = shlex.join(["./scripts/gpu_check.sh", *map(without_folder, arguments)])
     figures = {figure["figure"]: (figure, outcome) for outcome in outcomes for figure in outcome.figures}
     targets = [_target_row(target, figures.get(target.key), outcomes, hardware) for target in TARGETS.values()]
     sections = [

@@ -48,12 +48,22 @@ def run_part(name: str, folder: Path, limit: float, *, tiny: bool) -> Outcome:
     return Outcome(name, problem or trouble, seconds, output, values=values)
 
 
-def run_benchmark(script: str, folder: Path, limit: float, *, device: str) -> Outcome:
-    """Run a benchmark as it is by default on a device; what it had written when it failed still counts."""
+def run_benchmark(
+    script: str, folder: Path, limit: float, *, device: str, arguments: Sequence[str | Path] = ()
+) -> Outcome:
+    """Run a benchmark on a device, otherwise as it is by default; what it had written when it failed still counts.
+
+    Args:
+        script: file under ``scripts``.
+        folder: where it may write.
+        limit: seconds that it may take.
+        device: ``cpu`` or ``cuda``.
+        arguments: options of its own.
+    """
     path, result = ROOT / "scripts" / script, folder / f"{script}.json"
     if not path.is_file():
         return Outcome(script, "there is no such script", 0.0)
-    command = [sys.executable, str(path), "--device", device, "--json", str(result)]
+    command = [sys.executable, str(path), *map(str, arguments), "--device", device, "--json", str(result)]
     problem, seconds, output = run_process(command, folder / f"{script}.log", limit)
     content, trouble = _read(result)
     figures = content.get("figures")

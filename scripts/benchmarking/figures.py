@@ -95,7 +95,12 @@ def format_command(argv: Sequence[str]) -> str:
     if "--json" in arguments:
         start = arguments.index("--json")
         del arguments[start : start + 2]
-    return shlex.join(["python", f"scripts/{Path(argv[0]).name}", *arguments])
+    return shlex.join(["python", f"scripts/{Path(argv[0]).name}", *map(without_folder, arguments)])
+
+
+def without_folder(argument: str) -> str:
+    """Return an argument, of an absolute path its last part: the folders of a machine are of no use to others."""
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def read_figures(path: Path) -> dict[str, Any]:

@@ -66,6 +66,37 @@ def test_a_benchmark_that_is_not_there_is_a_problem(script: Path) -> None:
     assert run(script).problem == "there is no such script"
 
 
+def test_the_loader_is_measured_on_the_photos_that_the_user_gives(
+    script: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    loader = script.with_name("benchmark_loader.py")
+    for path in (loader, script):
+        path.write_text(
+            "import json, sys\njson.dump({'figures': sys.argv[1:-2], 'command': ''}, open(sys.argv[-1], 'w'))"
+        )
+    names = [loader.name, script.name]
+    limits = dict.fromkeys(names, 60)
+    monkeypatch.chdir(tmp_path)
+    for options, expected in (
+        (
+            ["--annotations", "a.json", "--images", "b"],
+            ["--annotations", f"{tmp_path}/a.json", "--images", f"{tmp_path}/b"],
+        ),
+        ([], []),
+    ):
+        monkeypatch.setattr("sys.argv", ["gpu_check.py", "--device", "cpu", *options])
+        outcomes, _ = gpu_check.run_all(names, limits, gpu_check.parse_arguments())
+        given = [list(outcome.figures) for outcome in outcomes]
+        assert given == [[*expected, "--device", "cpu"], ["--device", "cpu"]]
+
+
+def test_photos_need_their_annotations(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["gpu_check.py", "--device", "cpu", "--images", "b"])
+    with pytest.raises(SystemExit):
+        gpu_check.parse_arguments()
+    assert "--annotations and --images go together" in capsys.readouterr().err
+
+
 def test_a_part_without_time_is_not_begun_and_says_so(tmp_path: Path) -> None:
     assert run_process(["false"], tmp_path / "log", 1.0)[0] == "not run: no time left"
 

@@ -75,6 +75,10 @@ def test_a_command_without_json_is_kept_as_it_is() -> None:
     assert (
         format_command(["benchmark_step.py", "--size", "64", "64"]) == "python scripts/benchmark_step.py --size 64 64"
     )
+    assert (
+        format_command(["/a/scripts/benchmark_loader.py", "--images", "/home/me/photos", "--json", "/tmp/x"])
+        == "python scripts/benchmark_loader.py --images photos"
+    )
 
 
 def test_a_figure_may_not_stand_twice(tmp_path: Path) -> None:
