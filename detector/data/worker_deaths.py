@@ -77,7 +77,7 @@ def restarting(stream: Stream[Item], open_at: Callable[[int], Stream[Item]]) -> 
             yield item.pop()  # not kept here while it is in use: the memory of a batch is free when its user is done
             continue
         _logger.warning("%s; the loader is started again at the same batch, and nothing is lost. %s", story, _REMEDY)
-        _discard(stream)
+        discard(stream)
         stream = open_at(num_done)
 
 
@@ -94,7 +94,7 @@ def discard_if_dead(idle: object) -> bool:
     if not dead:
         return False
     _logger.warning("%s while it was idle; it is replaced, and nothing is lost. %s", _describe(dead), _REMEDY)
-    _discard(idle)
+    discard(idle)
     return True
 
 
@@ -141,7 +141,7 @@ def _describe(dead: Sequence[BaseProcess]) -> str:
     return f"a loader process (pid {process.pid}) was killed by signal {-code}"
 
 
-def _discard(stream: Any) -> None:
+def discard(stream: Any) -> None:
     """End what is left of a loader, without a word to its processes: the dead one may hold the locks that takes."""
     for process in _processes(stream):
         process.kill()

@@ -9,6 +9,8 @@ import atexit
 import weakref
 from typing import Any, Final
 
+from detector.data.worker_deaths import discard
+
 _STREAMS: Final["weakref.WeakSet[Any]"] = weakref.WeakSet()
 """Iterators that are taken care of: a loader gives the same one for every pass."""
 
@@ -27,8 +29,6 @@ def _end(reference: "weakref.ref[Any]") -> None:
     stream = reference()
     if stream is None:
         return
-    processes = stream._workers
-    stream._shutdown_workers()  # tells them, and waits some seconds for what they are at
-    for process in processes:
-        if process.is_alive():
-            process.kill()
+    if all(process.is_alive() for process in stream._workers):  # a dead one may hold the locks that this takes
+        stream._shutdown_workers()  # tells them, and waits some seconds for what they are at
+    discard(stream)

@@ -49,6 +49,19 @@ def test_processes_are_taken_care_of_once_and_for_no_longer_than_their_loader(mo
     end(reference)
 
 
+def test_those_that_a_dead_one_leaves_behind_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(atexit, "register", lambda *call: registered.append(call))
+    batches = iter(train_loader(config(num_workers=2), FakeDataset()))
+    next(batches)
+    ((end, reference),) = registered
+    processes = reference()._workers
+    processes[0].kill()
+    processes[0].join()
+    end(reference)
+    assert not any(process.is_alive() for process in processes)
+
+
 def test_a_loader_without_processes_needs_no_care(monkeypatch: pytest.MonkeyPatch) -> None:
     registered: list[tuple[Any, ...]] = []
     monkeypatch.setattr(atexit, "register", lambda *call: registered.append(call))
