@@ -11,8 +11,9 @@ from detector.engine.schedule import build_schedule
 from detector.errors import UserError
 
 FREE_KEYS: Final = frozenset({
-    "output_dir", "log_every", "device", "time_limit", "data.num_workers", "data.cache", "data.train.path",
-    "data.train.annotations", "data.train.images", "data.val.path", "data.val.annotations", "data.val.images",
+    "output_dir", "log_every", "device", "time_limit", "data.num_workers", "data.cache", "data.max_unreadable",
+    "data.train.path", "data.train.annotations", "data.train.images",
+    "data.val.path", "data.val.annotations", "data.val.images",
     "eval.every", "eval.batch_size", "eval.num_pictures", "eval.scorer", "eval.background",
     "eval.loss_profile_every", "checkpoint.every", "checkpoint.keep",
 })  # fmt: skip

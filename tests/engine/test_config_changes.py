@@ -41,7 +41,7 @@ def test_free_keys_are_keys_of_the_schema(before: Config) -> None:
 @pytest.mark.parametrize(
     "override",
     ["log_every=3", "data.num_workers=2", "checkpoint.every=9", "eval.every=2", "time_limit=3h", "output_dir=else",
-     "data.train.images=elsewhere"],
+     "data.train.images=elsewhere", "data.max_unreadable=500"],
 )  # fmt: skip
 def test_what_changes_no_number_may_change(tmp_path: Path, before: Config, override: str) -> None:
     assert notes_of(tmp_path, before, override) == []
