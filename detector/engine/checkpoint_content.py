@@ -30,7 +30,7 @@ def check_content(content: Mapping[str, Any], source: str, parts: Sequence[str] 
     Args:
         content: what was read.
         source: the file's name, for messages.
-        parts: those that are needed; None = all.
+        parts: those that are needed; None = all, but for those that older checkpoints lack.
 
     Raises:
         UserError: a part is missing or is something else; names it, what was found and what was expected.
@@ -38,6 +38,8 @@ def check_content(content: Mapping[str, Any], source: str, parts: Sequence[str] 
     for key in _PARTS if parts is None else parts:
         expected, fits = _PARTS[key]
         if key not in content:
+            if key in _LATER:
+                continue
             raise UserError(f"{source}: the checkpoint has no {key!r}, expected {expected}")
         if not fits(content[key]):
             raise UserError(f"{source}: the checkpoint's {key!r} is {_describe(content[key])}, expected {expected}")
@@ -87,6 +89,18 @@ def _is_best(value: object) -> bool:
     return "ap" in value and (value["ap"] is None or isinstance(value["ap"], float | int))
 
 
+def _is_guard(value: object) -> bool:
+    return isinstance(value, dict) and all(_is_count(value.get(key)) for key in ("num_skipped", "in_a_row"))
+
+
+def _is_provenance(value: object) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("data"), dict):
+        return False
+    splits = [value["data"].get(name) for name in ("train", "val")]
+    are_splits = all(isinstance(split, dict) and {"sha256", "images", "boxes"} <= {*split} for split in splits)
+    return are_splits and {"processes", "hardware", "torch"} <= {*value}
+
+
 _PARTS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "step": ("a number of steps", _is_count),
     "config": ("the text of a configuration", lambda value: isinstance(value, str)),
@@ -97,7 +111,13 @@ _PARTS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "scaler": ("a loss scaler's state, or None", lambda value: value is None or isinstance(value, dict)),
     "normalizer": ("a normaliser's state", _is_normalizer),
     "best": ("AP and step of the best evaluation", _is_best),
+    "guard": ("counts of skipped steps", _is_guard),
+    "provenance": ("a description of data and hardware", _is_provenance),
+    "is_initialised": ("true or false", lambda value: isinstance(value, bool)),
+    "evaluation_due": ("true or false", lambda value: isinstance(value, bool)),
 }
+_LATER: Final = frozenset({"guard", "provenance", "is_initialised", "evaluation_due"})
+"""Parts that older checkpoints lack."""
 
 
 def _describe(value: object) -> str:

@@ -62,6 +62,7 @@ def find_resume(
                 f"--resume {resume}: weights alone, without the state of a training run. A new run begins with them by "
                 f"--init-from {resume}"
             )
+        check_content(content, resume)
         return (resume, content), [f"resumed from {resume}"]
     found, problems = find_newest_checkpoint(output_dir / CHECKPOINTS)
     if found is None and problems:

@@ -16,7 +16,8 @@ _FOOTER_BYTES: Final = 4
 def truncate_events(log_dir: Path, start_step: int) -> None:
     """Cut every event file of a folder before the first event that lies after ``start_step`` steps.
 
-    A record that a kill has torn is cut off, too. With ``start_step`` 0 the files are removed.
+    A record that a kill has torn, or that is none, is cut off with all behind it. With ``start_step`` 0 the files are
+    removed.
 
     Args:
         log_dir: folder of the event files; may be missing.
@@ -34,12 +35,18 @@ def truncate_events(log_dir: Path, start_step: int) -> None:
 
 def _size_until(path: Path, last_step: int) -> int:
     """Return how many bytes of a file are whole records with steps up to ``last_step``."""
-    size = 0
+    size, end = 0, path.stat().st_size
     with path.open("rb") as file:
         while len(header := file.read(_HEADER.size)) == _HEADER.size:
             length, _ = _HEADER.unpack(header)
+            if size + _HEADER.size + length + _FOOTER_BYTES > end:
+                break
             record = file.read(length + _FOOTER_BYTES)
-            if len(record) < length + _FOOTER_BYTES or Event.FromString(record[:length]).step > last_step:
+            try:
+                event = Event.FromString(record[:length])
+            except Exception:  # protobuf's, which is tensorboard's affair
+                break
+            if event.step > last_step:
                 break
             size += _HEADER.size + len(record)
     return size

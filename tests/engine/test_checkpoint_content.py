@@ -47,6 +47,11 @@ def test_a_missing_part_is_named(key: str) -> None:
     ("key", "value"),
     [
         ("step", -1),
+        ("guard", 5),
+        ("guard", {"num_skipped": 0}),
+        ("provenance", {"data": {"train": {}}}),
+        ("provenance", None),
+        ("evaluation_due", 1),
         ("step", True),
         ("step", 1.5),
         ("config", None),

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from detector.telemetry.event_truncation import EVENT_FILES, truncate_events
@@ -30,6 +31,18 @@ def test_events_after_the_step_are_cut_off(tmp_path: Path) -> None:
     size = path.stat().st_size
     truncate_events(tmp_path, 3)
     assert path.stat().st_size == size
+
+
+@pytest.mark.parametrize("is_length", [True, False])
+def test_a_damaged_record_is_cut_off_with_what_follows(tmp_path: Path, is_length: bool) -> None:
+    whole = write_steps(tmp_path / "whole", 1, 2).stat().st_size  # where the third step begins
+    path = write_steps(tmp_path / "damaged", 1, 5)
+    content = bytearray(path.read_bytes())
+    start, num_bytes = (whole, 8) if is_length else (whole + 12, 4)
+    content[start : start + num_bytes] = b"\xff" * num_bytes
+    path.write_bytes(content)
+    truncate_events(path.parent, 9)
+    assert steps_in(path.parent) == [1, 2]
 
 
 def test_a_torn_record_is_cut_off(tmp_path: Path) -> None:
