@@ -65,6 +65,7 @@ class BatchBuffers:
 
     def write_to(self, slot: int, num_bytes: int) -> npt.NDArray[np.uint8]:
         """Return the first bytes of a slot, to be written to; what was in it before is still there."""
+        assert num_bytes <= self._slot_bytes, f"{num_bytes} bytes would reach into the slot behind {slot}"
         return np.frombuffer(self._memory, np.uint8, count=num_bytes, offset=slot * self._slot_bytes)
 
     def tensor(self, slot: int, num_bytes: int) -> Tensor:

@@ -1,8 +1,10 @@
 import gc
+import mmap
 import os
 import pickle
 
 import numpy as np
+import pytest
 import torch
 
 from detector.data.buffers import BatchBuffers, find_buffers
@@ -31,6 +33,12 @@ def test_slots_are_apart_and_without_a_free_one_there_is_none() -> None:
     buffers.write_to(1, 5000)[:] = 2
     assert buffers.tensor(0, 5000).unique().tolist() == [1]
     assert buffers.tensor(1, 5000).unique().tolist() == [2]
+
+
+def test_a_batch_never_reaches_into_the_slot_behind_its_own() -> None:
+    buffers = BatchBuffers(2, mmap.PAGESIZE)
+    with pytest.raises(AssertionError, match="bytes would reach into the slot behind 0"):
+        buffers.write_to(0, mmap.PAGESIZE + 1)
 
 
 def test_batches_that_never_arrived_are_reclaimed_but_not_those_in_use() -> None:
