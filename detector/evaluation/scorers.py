@@ -7,7 +7,6 @@ Letters: D detections, T IoU thresholds, R recalls, K categories in the order of
 """
 
 import contextlib
-import importlib.util
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -42,20 +41,29 @@ class Summary:
 
 
 def resolve_scorer(name: ScorerName) -> ResolvedScorer:
-    """Return the library, ``auto`` decided: hotcoco where it is installed.
+    """Return the library, ``auto`` decided: hotcoco where it can be used.
 
     Raises:
-        UserError: if hotcoco is asked for and missing.
+        UserError: if hotcoco is asked for and cannot be used.
     """
-    is_installed = importlib.util.find_spec("hotcoco") is not None
+    is_installed = name != "pycocotools" and _has_hotcoco()
     if name == "hotcoco" and not is_installed:
         raise UserError(
-            "eval.scorer: hotcoco was asked for, but is not installed; install it (pip install hotcoco), or use "
-            "eval.scorer=auto, which takes pycocotools then: slower, with the same numbers"
+            "eval.scorer: hotcoco was asked for, but is not installed, too old or broken; install it (pip install "
+            "'hotcoco>=1.3'), or use eval.scorer=auto, which takes pycocotools then: slower, with the same numbers"
         )
     if name == "auto":
         return "hotcoco" if is_installed else "pycocotools"
     return name
+
+
+def _has_hotcoco() -> bool:
+    """Return whether hotcoco is there and has what is used of it: found out when a run starts, not when it scores."""
+    try:
+        import hotcoco
+    except ImportError:
+        return False
+    return hasattr(hotcoco.COCO, "from_arrays")
 
 
 def summarize(ground_truth: COCO, results: CocoResults, scorer: ResolvedScorer) -> Summary:

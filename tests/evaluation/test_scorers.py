@@ -1,6 +1,7 @@
 """hotcoco against pycocotools: every number of both, on sets that are hard on ties, crowds, areas and limits."""
 
-import importlib.util
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -112,10 +113,12 @@ def test_auto_takes_hotcoco_where_it_is_installed(monkeypatch: pytest.MonkeyPatc
         "hotcoco",
         "pycocotools",
     ]
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert resolve_scorer("auto") == resolve_scorer("pycocotools") == "pycocotools"
-    with pytest.raises(UserError, match=r"eval\.scorer: hotcoco .* not installed; .*eval\.scorer=auto"):
-        resolve_scorer("hotcoco")
+    old = SimpleNamespace(COCO=object)  # it takes no arrays
+    for module in (None, old):
+        monkeypatch.setitem(sys.modules, "hotcoco", module)
+        assert resolve_scorer("auto") == resolve_scorer("pycocotools") == "pycocotools"
+        with pytest.raises(UserError, match=r"eval\.scorer: hotcoco .* not installed, too old .*eval\.scorer=auto"):
+            resolve_scorer("hotcoco")
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
