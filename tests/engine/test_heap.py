@@ -1,7 +1,11 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from detector.engine.run import build_run
+from tests.engine.tiny import tiny_config
 
 SCRIPT = """
 import resource
@@ -30,3 +34,11 @@ def page_faults(*, keeps: bool) -> list[int]:
 def test_buffers_taken_again_are_no_new_pages():
     assert page_faults(keeps=False)[-1] > 1000
     assert page_faults(keeps=True)[-1] < 100
+
+
+@pytest.mark.slow
+def test_a_run_on_a_cpu_keeps_what_it_frees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    calls: list[None] = []
+    monkeypatch.setattr("detector.engine.run.keep_freed_memory", lambda: calls.append(None))
+    build_run(*tiny_config(tmp_path)).recorder.close()
+    assert calls == [None]
