@@ -134,7 +134,8 @@ def test_the_best_is_the_run_as_it_was_evaluated_however_late_its_score(
     beside = run_whole(folder, BACKGROUND, f"output_dir={tmp_path}/beside")
     printed = capsys.readouterr().out
     assert printed.index("step 3/6 epoch") < printed.index("step 2/6 eval") < printed.index("step 4/6 epoch")
-    assert load_checkpoint(beside / "checkpoints/best.pt")["step"] == 4
+    best = load_checkpoint(beside / "checkpoints/best.pt")
+    assert (best["step"], best["best"]) == (4, {"ap": 0.3, "step": 4})
     assert_same_files(beside, at_once)
 
 
@@ -186,10 +187,10 @@ def test_an_error_in_the_scoring_ends_the_run_with_it_and_loses_no_row(folder: P
 
 @pytest.mark.usefixtures("_late_scores")
 def test_an_error_in_training_leaves_the_evaluation_before_it_recorded_and_saved(folder: Path, tmp_path: Path) -> None:
-    run = before_step(build(folder, BACKGROUND, f"output_dir={tmp_path}/run"), 4, fail)
+    run = before_step(build(folder, BACKGROUND, f"output_dir={tmp_path}/run"), 3, fail)
     with run.recorder, pytest.raises(ZeroDivisionError):
         train_loop(run)
-    assert [row["step"] for row in read_rows(run.output_dir)] == [1, 2, 2, 3]
+    assert [row["kind"] for row in read_rows(run.output_dir)] == ["train", "train", "eval"]
     assert load_checkpoint(run.output_dir / "checkpoints/best.pt")["step"] == 2
 
 
