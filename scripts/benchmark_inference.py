@@ -36,10 +36,9 @@ from torchvision.models.detection import retinanet_resnet50_fpn
 
 from detector.anchors import AnchorGenerator
 from detector.config import BackboneConfig, ModelConfig
-from detector.engine.device import ResolvedPrecision, autocast, compute_type, resolve_device
-from detector.engine.forward import forward
+from detector.engine.device import ResolvedPrecision, autocast, resolve_device
+from detector.engine.forward import forward, network_for_inference
 from detector.models import RetinaNet, build_model
-from detector.models.inference import inference_copy
 from detector.postprocess import postprocess
 from detector.structures import Batch
 
@@ -133,7 +132,7 @@ def _freeze_norms(module: nn.Module) -> None:
 
 
 def _ours(network: RetinaNet, batch: Batch, precision: ResolvedPrecision, device: torch.device) -> Callable[[], object]:
-    copy = inference_copy(network, compute_type(precision)).to(device)
+    copy = network_for_inference(network, device, precision, "auto")
     generator = AnchorGenerator()
     sizes = list(batch.original_sizes)
 

@@ -65,9 +65,9 @@ class Config(Section):
     """Arithmetic of the network; losses and boxes are always fp32. auto = bf16 where the hardware has it natively, else
     fp32. The resolved value is saved with the run."""
     convolution: Literal["auto", "direct", "winograd"] = "auto"
-    """How training computes 3x3 convolutions on a CPU in fp32: winograd takes a quarter of the multiplications where
+    """How 3x3 convolutions are computed on a CPU in fp32: winograd takes a quarter of the multiplications where
     that is faster, with rounding errors of 2e-6 instead of 6e-7. auto = winograd where it has been measured to be
-    faster: with AVX2 but no AVX-512. No other device or precision, nor the evaluation, is touched."""
+    faster: with AVX2 but no AVX-512. No other device or precision is touched."""
     compile: Literal["off", "model", "step"] = "off"
     """Train through compiled graphs, one for every shape of `data.buckets`: of the network, or of the network and the
     losses. Faster on a GPU after minutes of compilation; resume and checkpoints do not change. On a CPU it turns

@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 
 from detector.engine.background_scorer import BackgroundScorer
-from detector.engine.device import compute_type
 from detector.engine.evaluator import Evaluation, EvaluationStopped
+from detector.engine.forward import network_for_inference
 from detector.engine.pictures import draw_pictures
 from detector.engine.run import Run
 from detector.engine.saving import RunSaver, Snapshot
@@ -16,7 +16,6 @@ from detector.engine.schedule import is_due
 from detector.engine.stop import StopRequest
 from detector.evaluation.coco import CocoScores
 from detector.evaluation.table import format_scores
-from detector.models.inference import inference_copy
 from detector.telemetry import EvalRow
 from detector.telemetry.loss_profile_figures import render_loss_profile
 
@@ -112,9 +111,12 @@ class Evaluations:
         image_ids = run.val_dataset.table.image_ids.tolist()
         # Of the step alone, so that a resumed run does what an uninterrupted one does; 0 = never.
         profile_every = run.steps_of(config.every) * config.loss_profile_every
+        network = network_for_inference(
+            run.state.model_for_evaluation, run.device, run.evaluator.precision, run.config.convolution
+        )
         with run.recorder.progress("evaluating", len(run.val_dataset)) as advance:
             return run.evaluator(
-                inference_copy(run.state.model_for_evaluation, compute_type(run.evaluator.precision)),
+                network,
                 picture_ids=[image_ids[idx] for idx in _picture_indices(run)],
                 with_profile=profile_every > 0 and is_due(run.state.step, profile_every, run.schedule.max_steps),
                 advance=advance,

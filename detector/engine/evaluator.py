@@ -113,7 +113,7 @@ class Evaluator:
         """Evaluate a model, in evaluation mode and back.
 
         Args:
-            model: RetinaNet on the device; :func:`detector.models.inference.inference_copy` makes a faster one.
+            model: RetinaNet on the device; :func:`detector.engine.forward.network_for_inference` makes a faster one.
             picture_ids: images whose detections are wanted.
             with_profile: whether the loss profile is wanted; the same in all processes.
             advance: told the number of images after each batch.

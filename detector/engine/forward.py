@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from detector.data.normalize import normalize_images
-from detector.engine.device import ResolvedPrecision, autocast
+from detector.engine.device import ResolvedPrecision, autocast, compute_type
+from detector.models import RetinaNet
+from detector.models.inference import inference_copy
 from detector.ops.fast_convolutions import FastConvolutions
 from detector.structures import HeadOutputs
 
@@ -29,7 +31,7 @@ def forward(
         sizes: (height, width) in pixels that each image fills.
         precision: arithmetic of the network.
         convolution: how a network in training mode computes its 3x3 convolutions on a CPU, see
-            :func:`uses_winograd`; in evaluation they are direct, so that a result depends on no batch size.
+            :func:`uses_winograd`. In evaluation :func:`network_for_inference` has decided.
     """
     normalized = normalize_images(images, sizes)
     is_fast = network.training and uses_winograd(convolution, images.device, precision)
@@ -39,8 +41,16 @@ def forward(
     return outputs
 
 
+def network_for_inference(
+    model: RetinaNet, device: torch.device, precision: ResolvedPrecision, convolution: ConvolutionName
+) -> RetinaNet:
+    """Return the copy of a network that evaluates and detects, on the device; the network stays as it is."""
+    winograd = uses_winograd(convolution, device, precision)
+    return inference_copy(model, compute_type(precision), winograd=winograd).to(device)
+
+
 def uses_winograd(convolution: ConvolutionName, device: torch.device, precision: ResolvedPrecision) -> bool:
-    """Return whether training computes 3x3 convolutions by Winograd's algorithm (:mod:`detector.ops.winograd`).
+    """Return whether a network computes its 3x3 convolutions by Winograd's algorithm (:mod:`detector.ops.winograd`).
 
     ``auto``: on CPUs whose widest vectors are AVX2's, the only ones on which it has been measured
     (benchmarks/train_step.md). On a GPU cuDNN chooses for itself.

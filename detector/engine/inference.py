@@ -15,13 +15,12 @@ from detector.data.collate import collate
 from detector.data.padding import Padding
 from detector.data.resize import resize_sample, resized_size
 from detector.engine.checkpoint_content import load_trained
-from detector.engine.device import PrecisionName, ResolvedPrecision, compute_type, resolve_device, resolve_precision
-from detector.engine.forward import forward
+from detector.engine.device import PrecisionName, ResolvedPrecision, resolve_device, resolve_precision
+from detector.engine.forward import forward, network_for_inference
 from detector.engine.matcher import Matcher, build_matcher
 from detector.engine.state import checkpoint_categories, load_model_weights
 from detector.errors import UserError
 from detector.models import RetinaNet, build_model
-from detector.models.inference import inference_copy
 from detector.postprocess import build_postprocess
 from detector.structures import Categories, Detections, Sample
 
@@ -31,7 +30,7 @@ class LoadedDetector:
     """A network with all that is needed to use it.
 
     Attributes:
-        model: from :func:`detector.models.inference.inference_copy`, on the device.
+        model: from :func:`detector.engine.forward.network_for_inference`, on the device.
         config: of its run.
         categories: its classes.
         step: optimiser steps that it was trained for.
@@ -111,7 +110,7 @@ def load_detector(
     load_model_weights(model, choose_weights(content, weights, checkpoint), str(checkpoint))
     resolved_precision = resolve_precision(name, resolved_device)
     return LoadedDetector(
-        model=inference_copy(model, compute_type(resolved_precision)).to(resolved_device),
+        model=network_for_inference(model, resolved_device, resolved_precision, config.convolution),
         config=config,
         categories=categories,
         step=content["step"],

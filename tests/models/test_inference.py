@@ -52,6 +52,17 @@ def test_the_copy_gives_the_outputs_of_the_network(name: str, norm: str) -> None
         assert (output - expected).abs().max() <= 1e-12 * expected.abs().max()
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_winograds_convolutions_give_the_outputs_of_the_network(name: str) -> None:
+    network, images = make_network(name=name, norm="batch"), torch.randn(2, 3, 160, 256)
+    copy = inference_copy(network, winograd=True)
+    transformed = [module for module in copy.modules() if getattr(module, "transformed", None) is not None]
+    # Every 3x3 convolution with stride 1 but the last ones of the subnets, which have too few channels.
+    assert len(transformed) == {"resnet18": 13, "resnet50": 13}[name] + 3 + 4
+    for output, expected in zip(run(copy, images), run(network.eval(), images), strict=True):
+        assert (output - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
 def test_so_it_does_where_torch_lacks_the_fused_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     network, images = make_network(norm="batch"), make_images()
     fused, plain = inference_copy(network), inference_copy(network)
