@@ -28,7 +28,7 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    # -1 as a size is the largest there is: never give the end of the heap back. No block is mapped apart from the heap; a
-    # high threshold for that instead is refused by older versions, above 32 MiB (mallopt's manual page).
+    # -1 as a size is the largest there is: never give the end of the heap back. No block is mapped apart from the heap:
+    # a high threshold for that instead is refused by older versions, above 32 MiB (mallopt's manual page).
     options = ((_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, _GROWTH_BYTES), (_M_MMAP_MAX, 0))
     return all([mallopt(option, value) == 1 for option, value in options])
