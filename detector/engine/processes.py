@@ -98,8 +98,9 @@ def join_processes(processes: Processes, device: torch.device) -> None:
     """Meet the other processes: NCCL between GPUs (gloo for what lies on the CPU), gloo else."""
     if processes.num_processes > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        store, rank, num_processes = next(dist.rendezvous("env://", timeout=TIMEOUT))
+        store, rank, size = next(dist.rendezvous("env://", timeout=TIMEOUT))  # type: ignore[attr-defined]
         # torchrun keeps its store when it starts processes again: without names of their own they would find the
         # addresses of those that are gone, and wait for them (gloo; seen with torch 2.14).
-        store = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=num_processes, timeout=TIMEOUT)
+        prefix = f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+        store = dist.PrefixStore(prefix, store)  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
