@@ -190,7 +190,10 @@ def test_resume_takes_a_checkpoint_and_overrides(recipe: Path, capsys: pytest.Ca
     assert train([*line, "checkpoint.every=1", "optimizer.weight_decay=0.5"]) == 0
     rows = read_rows(run)
     first = str(run / "checkpoints/step-00000001.pt")
-    assert train([*line, "--resume", first, "schedule.max_steps=3", "eval.every=2", "checkpoint.every=1"]) == 0
+    more = ["schedule.max_steps=3", "eval.every=2", "checkpoint.every=1"]
+    assert train([*line, "--resume", first, *more]) == 2
+    assert "optimizer.weight_decay" in capsys.readouterr().err
+    assert train([*line, "--resume", first, *more, "--allow-changes"]) == 0
     assert f"resumed from {first}" in capsys.readouterr().out
     assert [row["step"] for row in read_rows(run, "train")] == [1, 2, 3]
     assert read_rows(run)[0] == rows[0]
