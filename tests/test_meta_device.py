@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from benchmarking.blocking_reads import as_on_a_device
 from torch import Tensor, nn
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -219,7 +220,7 @@ def test_assignment_and_losses_read_nothing_and_have_no_size_that_depends_on_val
     batch, matcher = make_batch(), make_matcher()
     network = make_head(batch)
     warm(matcher, batch)
-    with Watch() as watch:
+    with as_on_a_device(), Watch() as watch:
         loss = step(network, matcher, batch, box_loss)
     assert watch.waits == []
     assert loss.isfinite()
@@ -237,7 +238,7 @@ def test_class_losses_and_their_split_read_nothing_and_have_no_size_that_depends
     batch, matcher = make_batch(), make_matcher()
     network, class_loss = make_head(batch), warm_class_loss(config, "cpu")
     warm(matcher, batch)
-    with Watch() as watch:
+    with as_on_a_device(), Watch() as watch:
         loss = step(network, matcher, batch, class_loss=class_loss, detail=True)
     assert watch.waits == []
     assert loss.isfinite()

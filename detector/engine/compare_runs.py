@@ -16,6 +16,7 @@ from detector.engine.config_changes import compare_configs
 from detector.engine.run_folder import CHECKPOINTS
 from detector.errors import UserError
 from detector.telemetry import METRICS_FILE
+from detector.telemetry.input_wait import DATA_WAIT
 
 TIMED: Final = frozenset({"data_seconds", "step_seconds", "images_per_second"})
 """Numbers of a row that no two runs share."""
@@ -62,7 +63,12 @@ def compare_runs(first: Path, second: Path, *, with_warnings: bool = True) -> Co
         if not (folder / METRICS_FILE).is_file():
             raise UserError(f"{folder}: no run folder, there is no {METRICS_FILE} in it")
     both = [
-        [row for row in _read_rows(folder) if with_warnings or row["kind"] != _WARNING] for folder in (first, second)
+        [
+            row
+            for row in _read_rows(folder)
+            if row["kind"] != _WARNING or (with_warnings and row.get("name") != DATA_WAIT)  # which is about times
+        ]
+        for folder in (first, second)
     ]
     rows, rows_text = _compare_rows(*both)
     doubled = [line for name, its in zip("AB", both, strict=True) for line in _doubled_rows(name, its)]

@@ -7,6 +7,9 @@ from detector.data.stages import StageSeconds
 from detector.telemetry.diagnosis_checks import ROWS_IN_A_ROW, Finding
 from detector.telemetry.rows import TrainRow
 
+DATA_WAIT: Final = "data_wait"
+"""Name of the warning: the only one that depends on how busy the machine is."""
+
 WAIT_SHARE: Final = 0.2
 """Share of a step spent waiting for data from which it is told: less than a quarter more speed is to be had below."""
 
@@ -52,7 +55,7 @@ class InputWatch:
         parts = ", ".join(f"{name} {100 * spent / total:.0f} %" for name, spent in of_stage.items())
         return [
             Finding(
-                "data_wait",
+                DATA_WAIT,
                 f"{100 * sum(shares) / len(shares):.0f} % of the last steps is waiting for data. Of the loader's time: "
                 f"{parts}. {self._remedy(of_stage, total)}",
             )

@@ -107,3 +107,10 @@ def test_what_is_no_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (one / "metrics.jsonl").write_text('{"kind": "train"}\n{"kind": "train", "step": 1}\n')
     assert compare([str(one), str(one)]) == 2
     assert "metrics.jsonl:1: not a row of a run" in capsys.readouterr().err
+
+
+def test_a_warning_about_waiting_for_data_is_no_difference(tmp_path: Path) -> None:
+    one, other = write_run(tmp_path / "one", tmp_path), write_run(tmp_path / "other", tmp_path)
+    with (other / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"kind": "warning", "step": 3, "name": "data_wait", "text": "40 % is waiting"}) + "\n")
+    assert compare_runs(one, other).is_same

@@ -10,6 +10,7 @@ import numpy as np
 
 from detector.config import Config
 from detector.config_io import load_config_with_origins
+from detector.telemetry.input_wait import DATA_WAIT
 
 CLASS_COLORS = {7: (220, 40, 40), 30: (40, 200, 60)}
 """Category id -> RGB; ids with a gap, so that labels and ids cannot be mixed up unnoticed."""
@@ -103,4 +104,5 @@ def read_rows(run_folder: Path, kind: str | None = None) -> list[dict[str, Any]]
 def without_times(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return rows without what no two runs share."""
     timed = {"data_seconds", "step_seconds", "images_per_second"}
-    return [{key: value for key, value in row.items() if key not in timed} for row in rows]
+    untimed = [row for row in rows if row.get("name") != DATA_WAIT]
+    return [{key: value for key, value in row.items() if key not in timed} for row in untimed]
