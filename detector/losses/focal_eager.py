@@ -9,7 +9,7 @@ Letters: N images, Rl anchors of a level, r of them in a slice, P anchors with a
 """
 
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Final
 
 import torch
@@ -110,7 +110,8 @@ def _compute_level(
     gradient_parts = [None] * len(parts[0]) if gradient is None else slices.split(gradient)
     for x, y, loss_out, gradient_out in zip(*parts, gradient_parts, strict=True):
         factors = anchor_factors(y, foreground, background)
-        _compute_background(x, form, slices, loss_out, gradient_out, factors)
+        compute_slice = _look_up_background if _has_tables(x) else _compute_background
+        compute_slice(x, form, slices, loss_out, gradient_out, factors)
     for images, rows in _positions_of_objects(labels, slices.num_anchors):
         factors = anchor_factors(labels[images, rows], foreground[images, 0], background[images, 0])
         _compute_objects((images, rows), logits, labels, form, anchor_loss, gradient, factors)
@@ -134,6 +135,39 @@ def _compute_background(
         slope.mul_(factors)
         if slope is not gradient:
             gradient.copy_(slope)
+
+
+def _has_tables(logits: Tensor) -> bool:
+    return logits.dtype in (torch.bfloat16, torch.float16) and may_read(logits.device)
+
+
+def _look_up_background(
+    logits: Tensor,
+    form: FocalForm,
+    slices: _Slices,
+    anchor_loss: Tensor,
+    gradient: Tensor | None,
+    factors: Tensor,
+) -> None:
+    """Do what :func:`_compute_background` does, for half types on a CPU.
+
+    A logit of 16 bits is one of 65,536 numbers, and reading its terms takes a third of the time of computing them.
+    """
+    losses, slopes = _tables(logits.dtype, form.gamma)
+    numbers = slices.buffer(0, logits).view(torch.int32).copy_(logits.view(torch.int16)).add_(2**15).reshape(-1)
+    loss = losses.index_select(0, numbers).view(logits.shape)
+    torch.sum(loss.mul_(form.other_weight), dim=-1, out=anchor_loss)
+    if gradient is not None:
+        slope = torch.index_select(slopes, 0, numbers, out=loss.view(-1)).view(logits.shape)
+        gradient.copy_(slope.mul_(form.other_weight).mul_(factors))
+
+
+@cache
+def _tables(dtype: torch.dtype, gamma: float) -> tuple[Tensor, Tensor]:
+    """Return f and f' of all numbers of a half type in the order of their bits as integers, [65536] float32 each."""
+    with torch.inference_mode(False), torch.no_grad():
+        z = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(dtype).float()
+        return _terms(z, 1.0, gamma, [torch.empty_like(z) for _ in range(3)])
 
 
 def _positions_of_objects(target_labels: Tensor, most: int) -> Iterator[tuple[Tensor, Tensor]]:
