@@ -9,7 +9,7 @@ Letters: N images, Rl anchors of a level, r of them in a slice, P anchors with a
 """
 
 from collections.abc import Iterator, Sequence
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Final
 
 import torch
@@ -153,21 +153,22 @@ def _look_up_background(
 
     A logit of 16 bits is one of 65,536 numbers, and reading its terms takes a third of the time of computing them.
     """
-    losses, slopes = _tables(logits.dtype, form.gamma)
+    by_class = form.other_weight if isinstance(form.other_weight, Tensor) else None
+    losses, slopes = _tables(logits.dtype, form.gamma, 1.0 if by_class is not None else float(form.other_weight))
     numbers = slices.buffer(0, logits).view(torch.int32).copy_(logits.view(torch.int16)).add_(2**15).reshape(-1)
     loss = losses.index_select(0, numbers).view(logits.shape)
-    torch.sum(loss.mul_(form.other_weight), dim=-1, out=anchor_loss)
+    torch.sum(loss if by_class is None else loss.mul_(by_class), dim=-1, out=anchor_loss)
     if gradient is not None:
         slope = torch.index_select(slopes, 0, numbers, out=loss.view(-1)).view(logits.shape)
-        gradient.copy_(slope.mul_(form.other_weight).mul_(factors))
+        gradient.copy_((slope if by_class is None else slope.mul_(by_class)).mul_(factors))
 
 
-@cache
-def _tables(dtype: torch.dtype, gamma: float) -> tuple[Tensor, Tensor]:
+@lru_cache(maxsize=8)  # 512 KiB each
+def _tables(dtype: torch.dtype, gamma: float, weight: float) -> tuple[Tensor, Tensor]:
     """Return f and f' of all numbers of a half type in the order of their bits as integers, [65536] float32 each."""
     with torch.inference_mode(False), torch.no_grad():
         z = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(dtype).float()
-        return _terms(z, 1.0, gamma, [torch.empty_like(z) for _ in range(3)])
+        return _terms(z, weight, gamma, [torch.empty_like(z) for _ in range(3)])
 
 
 def _positions_of_objects(target_labels: Tensor, most: int) -> Iterator[tuple[Tensor, Tensor]]:
