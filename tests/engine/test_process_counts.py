@@ -17,7 +17,7 @@ STEPS = 20
 
 EARLY, LATE = 1e-5, 1e-2
 """Relative tolerance for the first 8 steps, and for all. Sums in another order differ by 1e-7 at first, and training
-multiplies that: up to 1e-6 was seen after 8 steps and 2e-3, of the small loss of the background, after 20."""
+multiplies that: up to 1e-6 was seen after 8 steps and 3e-3, of the small loss of the background, after 13."""
 
 
 @pytest.mark.slow
@@ -33,7 +33,7 @@ def test_the_losses_do_not_depend_on_who_shares_the_batch(
 ) -> None:
     config = write_config(tmp_path, make_dataset(tmp_path / "data", num_images=16))
     line = ["--config", str(config), f"model.backbone.norm={norm}", f"data.batch_size={batch_size}"]
-    line += [f"schedule.max_steps={STEPS}", f"eval.every={STEPS}", "schedule.milestones=[]", "optimizer.lr=0.004"]
+    line += [f"schedule.max_steps={STEPS}", f"eval.every={STEPS}", "schedule.milestones=[]", "optimizer.lr=0.002"]
     assert train([*line, f"output_dir={tmp_path}/alone"]) == 0
     expected = read_rows(tmp_path / "alone", "train")
     assert min(row["loss"] for row in expected) < 0.95 * expected[0]["loss"]  # learnt, so that a difference would show
