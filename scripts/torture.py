@@ -56,7 +56,7 @@ LONG: Final = {"kills": (20, 25, 25), "saving": (10, 10, 10), "signals": (10, 10
                "disk": (10, 0, 0), "damage": (10, 0, 0), "elastic": (0, 2, 0), "control": (1, 0, 0)}  # fmt: skip
 """How often with one, two and three processes."""
 
-SHORT: Final = {"kills": (2, 0, 2), "saving": (1, 0, 0), "signals": (0, 0, 1), "workers": (1, 0, 0),
+SHORT: Final = {"kills": (2, 0, 1), "saving": (1, 0, 0), "signals": (0, 0, 1), "workers": (1, 0, 0),
                 "disk": (1, 0, 0), "damage": (1, 0, 0), "control": (1, 0, 0)}  # fmt: skip
 
 PER_RUN: Final = {"kills": 5, "saving": 5, "signals": 5, "workers": 5, "disk": 2, "damage": 2}
