@@ -30,6 +30,7 @@ from detector.telemetry.tensorboard import EventFiles
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+SHORT_PAGES = {"distributed", "reproducibility"}
 FOCAL, TROUBLE = ROOT / "docs/focal_loss.md", ROOT / "docs/troubleshooting.md"
 
 LINK = re.compile(r"\[([^\]\[]*)\]\(([^)\s]+)\)")
@@ -198,7 +199,7 @@ def _flatten(section: dict[str, Any], prefix: str = "") -> Iterator[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_override_loads(page: Path) -> None:
     found = override_lines(page)
-    assert len(found) > 3
+    assert len(found) > (3 if page.stem in SHORT_PAGES else 8)
     for overrides in found:
         for name in ("retina_coco", "retina_demo"):
             changed = flatten_config(load_config(name, overrides))

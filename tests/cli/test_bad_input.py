@@ -1,5 +1,6 @@
 """Everything a user can get wrong ends with exit 2, a message that names it, no traceback and no half-made run."""
 
+import errno
 import json
 import logging
 import os
@@ -407,3 +408,15 @@ def test_what_may_not_be_read_or_written_is_named(
     assert "Permission denied" in result.stderr or "may write to" in result.stderr
     assert "Traceback" not in result.stderr
     assert list((folder / "run").iterdir()) == []
+
+
+def test_a_last_checkpoint_that_finds_no_room_is_named_and_leaves_nothing_half_written(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("detector.engine.checkpoint_files.torch.save", no_room)
+    message = message_of(capsys, train(["--config", str(folder / "tiny.yaml")]))
+    assert "the checkpoint cannot be written: No space left on device" in message
+    assert list((folder / "run/checkpoints").iterdir()) == []
