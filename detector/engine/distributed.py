@@ -7,10 +7,13 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from detector.config import Config
 from detector.engine.device import ResolvedPrecision
 from detector.engine.forward import forward
 from detector.engine.guard import BatchNormSnapshot
 from detector.engine.processes import Processes
+from detector.errors import UserError
+from detector.models.build import resolve_backbone
 
 PROBE_SIDE = 128
 """Side in pixels of the image of the probe: the coarsest stride, so that every level has a cell."""
@@ -22,6 +25,16 @@ _SYNC_BUFFERS: Final = (
     else "broadcast_buffers"
 )
 """Whether each forward pass sends buffers around; torch 2.14 gave it a new name."""
+
+
+def check_sync_norm(config: Config, device: torch.device, processes: Processes) -> None:
+    """Raise a UserError if batch norm is to be synchronised where it cannot be: torch does it between GPUs only."""
+    norm, _ = resolve_backbone(config.model.backbone)
+    if norm == "sync" and processes.num_processes > 1 and device.type != "cuda":
+        raise UserError(
+            f"model.backbone.norm: sync works on GPUs, and these {processes.num_processes} processes run on "
+            f"{device.type}: use group, or batch with statistics of each process's own images"
+        )
 
 
 def share_network(model: nn.Module, processes: Processes, precision: ResolvedPrecision) -> nn.Module:

@@ -14,6 +14,7 @@ from detector.data.transforms import build_transforms
 from detector.engine.compilation import check_compilation
 from detector.engine.config_changes import check_changes
 from detector.engine.device import resolve_device, resolve_precision
+from detector.engine.distributed import check_sync_norm
 from detector.engine.evaluator import Evaluator
 from detector.engine.evaluator_building import build_evaluator
 from detector.engine.heap import keep_freed_memory
@@ -124,6 +125,7 @@ def build_run(
     else:
         keep_freed_memory()
     check_compilation(config.compile, device, cuda_graphs=config.cuda_graphs)
+    check_sync_norm(config, device, processes)
     precision = resolve_precision(config.precision, device)
     config = config.model_copy(update={"precision": precision})
     transforms = build_transforms(config.data.augment, origins)

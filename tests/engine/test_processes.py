@@ -99,3 +99,12 @@ def test_an_error_of_the_user_is_printed_by_one_process(
     assert lines[0].startswith(expected)
     assert "exitcode  : 2" in result.stderr  # torchrun's own report
     assert not (tmp_path / "run").exists()
+
+
+def test_batch_norm_is_synchronised_between_gpus_only(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert train(["--config", str(recipe), "model.backbone.norm=sync"]) == 2
+    assert "model.backbone.norm: sync works on GPUs, and these 2 processes run on cpu" in capsys.readouterr().err
