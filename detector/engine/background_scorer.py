@@ -8,6 +8,7 @@ import multiprocessing
 import signal
 import sys
 import traceback
+import weakref
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from types import ModuleType
@@ -41,6 +42,9 @@ class BackgroundScorer:
         with _without_signals(), _without_main_module():
             self._process.start()
         theirs.close()
+        # Python waits at its end for processes that are left, and this one waits for its pipe to be closed: both for
+        # ever, where the traceback of an error still holds this object.
+        self._abandon = weakref.finalize(self, self._process.kill)
 
     def begin(self, results: CocoResults) -> None:
         """Begin to score; the score of the set before has been taken.
@@ -79,6 +83,7 @@ class BackgroundScorer:
             self._pipe.send(None)
         self._process.join()
         self._pipe.close()
+        self._abandon.detach()
 
     def _ended(self) -> ResourceError:
         self._process.join()

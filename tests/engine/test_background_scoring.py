@@ -250,6 +250,16 @@ os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(0.01)
 
 
+def test_a_program_ends_that_still_holds_a_scoring_process(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"  # Python waits at its end for the processes that are left
+    script.write_text(f"""
+from detector.engine.background_scorer import BackgroundScorer
+from detector.evaluation.ground_truth import to_coco
+scorer = BackgroundScorer(to_coco({GROUND_TRUTH}), "pycocotools")
+""")
+    subprocess.run([sys.executable, str(script)], env={"PYTHONPATH": str(ROOT)}, check=True, timeout=60)
+
+
 @pytest.mark.slow
 def test_several_processes_make_the_same_run(tmp_path: Path) -> None:
     recipe = write_config(tmp_path, make_dataset(tmp_path / "data"))
