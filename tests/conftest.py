@@ -1,5 +1,6 @@
 """Rules for all tests."""
 
+import faulthandler
 import os
 
 import pytest
@@ -18,3 +19,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in gpu_items:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """End a run that hangs after its last test, waiting for a process that a test has left, with the stacks."""
+    faulthandler.dump_traceback_later(120, exit=True)

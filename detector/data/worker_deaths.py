@@ -13,6 +13,8 @@ from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from typing import Any, Final, Protocol, TypeVar
 
+from torch.utils.data._utils import signal_handling
+
 from detector.errors import ResourceError
 
 MAX_IN_A_ROW: Final = 3
@@ -152,4 +154,8 @@ def discard(stream: Any) -> None:
         queue.close()
     if (done := getattr(stream, "_pin_memory_thread_done_event", None)) is not None:
         done.set()
+    if getattr(stream, "_worker_pids_set", False):
+        # torch notes the processes by the address of their iterator, which the next iterator may get.
+        signal_handling._remove_worker_pids(id(stream))  # type: ignore[attr-defined]
+        stream._worker_pids_set = False
     stream._shutdown = True  # torch's own way of ending it waits for those locks

@@ -1,12 +1,18 @@
-"""Loader processes end before the program does, also where something still refers to their loader.
+"""Loader processes end with their loader, and before the program does.
 
 Python asks the processes that are left at its end to stop by SIGTERM, and waits for them. Loader processes leave that
 signal to the training process, so both would wait for ever: a script whose loader has a global name, or an error whose
 traceback holds one, would hang. torch takes care of it only where memory is pinned.
+
+The garbage collector frees a loader that an error leaves in a cycle. It closes the queues first if they are garbage as
+well, and then what torch tells the processes through them never arrives (torch 2.14). So queues are kept here until
+their processes have ended.
 """
 
 import atexit
 import weakref
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
 from detector.data.worker_deaths import discard
@@ -14,15 +20,22 @@ from detector.data.worker_deaths import discard
 _STREAMS: Final["weakref.WeakSet[Any]"] = weakref.WeakSet()
 """Iterators that are taken care of: a loader gives the same one for every pass."""
 
+_KEPT: Final[list[tuple[Sequence[BaseProcess], Sequence[Any]]]] = []
+"""Processes of such iterators and the queues that they listen to."""
+
 
 def end_at_exit(stream: Any) -> None:
     """Have the processes of a loader's iterator end when the program does, if they have not before.
 
     Call it when they have been started: what torch has registered by then runs later, and finds nothing left to do.
     """
-    if getattr(stream, "_workers", ()) and stream not in _STREAMS:
-        _STREAMS.add(stream)
-        atexit.register(_end, weakref.ref(stream))
+    processes = tuple(getattr(stream, "_workers", ()))
+    if not processes or stream in _STREAMS:
+        return
+    _STREAMS.add(stream)
+    _KEPT[:] = [kept for kept in _KEPT if any(process.is_alive() for process in kept[0])]
+    _KEPT.append((processes, tuple(stream._index_queues)))
+    atexit.register(_end, weakref.ref(stream))
 
 
 def _end(reference: "weakref.ref[Any]") -> None:

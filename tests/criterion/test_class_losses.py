@@ -175,7 +175,9 @@ def test_half_logits_are_computed_in_float32(dtype: torch.dtype, config: ClsLoss
     criterion = build(config)
     losses = criterion(half, targets, anchors, 5.0)
     assert losses.loss_cls.dtype == torch.float32
-    assert_close(astuple(losses.detach()), astuple(criterion(whole, targets, anchors, 5.0).detach()), atol=0, rtol=0)
+    # Terms are equal; where half ones are read from a table, some CPUs add them up in another order.
+    expected = criterion(whole, targets, anchors, 5.0).detach()
+    assert_close(astuple(losses.detach()), astuple(expected), rtol=2 * torch.finfo(torch.float32).eps, atol=0)
     losses.total.backward()
     assert all(leaf.grad is not None and leaf.grad.isfinite().all() for leaf in leaves(half))
     details = [

@@ -1,4 +1,5 @@
 import atexit
+import gc
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from detector.data import worker_exit
 from tests.data.test_loader import FakeDataset, config, train_loader
 
 SCRIPT = """
@@ -47,6 +49,19 @@ def test_processes_are_taken_care_of_once_and_for_no_longer_than_their_loader(mo
     del batches, loader
     assert reference() is None
     end(reference)
+
+
+def test_a_loader_that_the_garbage_collector_frees_ends_its_processes() -> None:
+    loader = train_loader(config(num_workers=1), FakeDataset())
+    next(iter(loader))
+    stream: Any = loader._loader._iterator
+    (process,) = stream._workers
+    stream.cycle = [stream]  # as the traceback of an error makes one
+    del loader, stream
+    gc.collect()
+    assert process.exitcode == 0
+    next(iter(train_loader(config(num_workers=1), FakeDataset())))
+    assert all(process not in processes for processes, _ in worker_exit._KEPT)  # nor is it kept for ever
 
 
 def test_those_that_a_dead_one_leaves_behind_end_too(monkeypatch: pytest.MonkeyPatch) -> None:

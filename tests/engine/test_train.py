@@ -385,7 +385,7 @@ def test_a_loaded_detector_uses_the_average_unless_told_otherwise(tmp_path: Path
     checkpoint = folder / "checkpoints/last.pt"
     content = load_checkpoint(checkpoint)
     key = "cls_subnet.last.weight"
-    averaged, raw = load_detector(checkpoint), load_detector(checkpoint, weights="raw")
+    averaged, raw = (load_detector(checkpoint, precision="fp32", weights=weights) for weights in (None, "raw"))
     torch.testing.assert_close(averaged.model.state_dict()[key], content["ema"]["model"][key])
     torch.testing.assert_close(raw.model.state_dict()[key], content["model"][key])
     assert not torch.equal(content["model"][key], content["ema"]["model"][key])
