@@ -1,5 +1,6 @@
 """Reading checkpoint files: the newest intact one, checked against its checksum, and never executed."""
 
+import pickle
 import re
 import zipfile
 from pathlib import Path
@@ -29,8 +30,17 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: the checkpoint cannot be read: {error.strerror or error}") from error
     if path.suffix == SUFFIX:
         return read_exported(path)
+    if not zipfile.is_zipfile(path):  # torch.load would take it for a pickle, the format before PyTorch 1.6
+        raise UserError(f"{path}: not a readable checkpoint (no file of torch.save, or one that was cut)")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        name = re.search(r"GLOBAL (\S+)", str(error))
+        raise UserError(
+            f"{path}: not a readable checkpoint: it holds {name[1] if name else 'a Python object'}, and reading what "
+            "is no tensor and no plain value could run code. Only files of this program are read, and weights alone (a "
+            "state dict) by model.backbone.weights=FILE"
+        ) from error
     except Exception as error:  # torch.load raises many kinds for a file that is no checkpoint
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{path}: not a readable checkpoint ({reason[:200]})") from error

@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 from pathlib import Path
 
@@ -101,7 +102,7 @@ def test_what_is_no_checkpoint_is_refused_by_name(tmp_path: Path):
     with pytest.raises(UserError, match=r"none\.pt: no such checkpoint file"):
         load_checkpoint(tmp_path / "none.pt")
     (tmp_path / "text.pt").write_text("hello")
-    with pytest.raises(UserError, match=r"text\.pt: not a readable checkpoint"):
+    with pytest.raises(UserError, match=r"text\.pt: not a readable checkpoint \(no file of torch\.save"):
         load_checkpoint(tmp_path / "text.pt")
     torch.save({"model": {}}, tmp_path / "other.pt")
     with pytest.raises(UserError, match=r"other\.pt: a PyTorch file, but not a checkpoint of this program"):
@@ -115,6 +116,9 @@ class Bomb:
 
 def test_loading_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     torch.save({"format": Bomb()}, tmp_path / "bomb.pt")
-    with pytest.raises(UserError, match=r"bomb\.pt: not a readable checkpoint"):
+    with pytest.raises(UserError, match=r"bomb\.pt: not a readable checkpoint: it holds \S*print, and"):
         load_checkpoint(tmp_path / "bomb.pt")
+    (tmp_path / "pickle.pt").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(UserError, match=r"pickle\.pt: not a readable checkpoint"):
+        load_checkpoint(tmp_path / "pickle.pt")
     assert "code was run" not in capsys.readouterr().out
