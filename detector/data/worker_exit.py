@@ -10,6 +10,7 @@ their processes have ended.
 """
 
 import atexit
+import os
 import weakref
 from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
@@ -20,8 +21,8 @@ from detector.data.worker_deaths import discard
 _STREAMS: Final["weakref.WeakSet[Any]"] = weakref.WeakSet()
 """Iterators that are taken care of: a loader gives the same one for every pass."""
 
-_KEPT: Final[list[tuple[Sequence[BaseProcess], Sequence[Any]]]] = []
-"""Processes of such iterators and the queues that they listen to."""
+_KEPT: Final[list[tuple[int, Sequence[BaseProcess], Sequence[Any]]]] = []
+"""Who started them (a program that forks hands this list on), processes of such iterators, queues they listen to."""
 
 
 def end_at_exit(stream: Any) -> None:
@@ -33,8 +34,9 @@ def end_at_exit(stream: Any) -> None:
     if not processes or stream in _STREAMS:
         return
     _STREAMS.add(stream)
-    _KEPT[:] = [kept for kept in _KEPT if any(process.is_alive() for process in kept[0])]
-    _KEPT.append((processes, tuple(stream._index_queues)))
+    pid = os.getpid()
+    _KEPT[:] = [kept for kept in _KEPT if kept[0] == pid and any(process.is_alive() for process in kept[1])]
+    _KEPT.append((pid, processes, tuple(stream._index_queues)))
     atexit.register(_end, weakref.ref(stream))
 
 

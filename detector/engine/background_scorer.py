@@ -5,12 +5,14 @@ This file needs no torch, so that the process starts quickly and stays small.
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import sys
 import traceback
 import weakref
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from types import ModuleType
 from typing import Any
 
@@ -44,7 +46,7 @@ class BackgroundScorer:
         theirs.close()
         # Python waits at its end for processes that are left, and this one waits for its pipe to be closed: both for
         # ever, where the traceback of an error still holds this object.
-        self._abandon = weakref.finalize(self, self._process.kill)
+        self._abandon = weakref.finalize(self, _kill, self._process, os.getpid())
 
     def begin(self, results: CocoResults) -> None:
         """Begin to score; the score of the set before has been taken.
@@ -92,6 +94,12 @@ class BackgroundScorer:
             "rule because the memory was full). --resume makes the evaluation again; with eval.background=false "
             "nothing is scored beside training"
         )
+
+
+def _kill(process: SpawnProcess, owner: int) -> None:
+    """End the process, unless this is a fork of the program that started it."""
+    if os.getpid() == owner:
+        process.kill()
 
 
 def _serve(pipe: Connection, dataset: dict[str, Any], scorer: ResolvedScorer) -> None:

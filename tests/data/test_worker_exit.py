@@ -61,7 +61,7 @@ def test_a_loader_that_the_garbage_collector_frees_ends_its_processes() -> None:
     gc.collect()
     assert process.exitcode == 0
     next(iter(train_loader(config(num_workers=1), FakeDataset())))
-    assert all(process not in processes for processes, _ in worker_exit._KEPT)  # nor is it kept for ever
+    assert all(process not in processes for _, processes, _ in worker_exit._KEPT)  # nor is it kept for ever
 
 
 def test_those_that_a_dead_one_leaves_behind_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
