@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Final
 
 from torture_runs import StartedRun, children_of
-from torture_trials import CHECKPOINTS, Hurt, Reference
+from torture_trials import CHECKPOINTS, Hurt, Reference, TooLateError
 
 STOPPED_EARLY: Final = 75
+LAST_STEP_THAT_NEEDS_WORKERS: Final = 12
+"""Of 18: a little later the last images are loaded, and nobody misses a worker any more."""
+
+_STEP: Final = re.compile(r"^step +(\d+)", re.MULTILINE)
 _STOPPED: Final = re.compile(r"stopped by (SIG\w+|another process) (after step \d+; .*--resume|before the first step)")
 
 
@@ -66,13 +70,16 @@ def kill_a_worker(reference: Reference) -> Hurt:
     """Kill a process that loads images: the run says so, replaces it and goes on; later it is asked to stop."""
 
     def hurt(run: StartedRun, rng: random.Random) -> str | None:
-        while run.is_running() and "step" not in run.printed():
+        while run.is_running() and _last_step(run) == 0:
             time.sleep(0.01)
-        _wait_while_running(run, rng.uniform(0, 0.3) * reference.seconds)
-        workers = [child for pid in run.pids for child in children_of(pid)]
-        if not workers:
-            run.wait()
-            return None
+        workers = [child for pid in run.pids for child in children_of(pid)]  # of training: evaluations come later
+        moment = rng.uniform(_last_step(run), LAST_STEP_THAT_NEEDS_WORKERS)
+        while run.is_running() and _last_step(run) < moment - 1:
+            time.sleep(0.002)
+        if not workers or _last_step(run) > LAST_STEP_THAT_NEEDS_WORKERS:
+            if (code := run.wait()) == 0:
+                raise TooLateError
+            return f"left alone it ended with exit code {code}, printed {run.printed()[-300:]!r}"
         victim = rng.choice(workers)
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
@@ -137,6 +144,12 @@ def damage_the_newest(reference: Reference) -> Hurt:
         return f"{newest.name} was damaged, which is not said: {printed[:600]!r}"
 
     return hurt
+
+
+def _last_step(run: StartedRun) -> int:
+    """Return the last step that a run has printed; 0 = none."""
+    steps = _STEP.findall(run.printed())
+    return int(steps[-1]) if steps else 0
 
 
 def _limit_files(run: StartedRun, num_bytes: int) -> None:

@@ -62,8 +62,16 @@ class Reference:
         shutil.rmtree(folder)
 
 
+class TooLateError(Exception):
+    """The run came to its end before it could be hurt."""
+
+
 Hurt = Callable[[StartedRun, random.Random], str | None]
-"""Does something to a run that lives and waits for its end or ends it. Returns what is wrong with how it ended."""
+"""Does something to a run that lives and waits for its end or ends it. Returns what is wrong with how it ended.
+
+Raises:
+    TooLateError: nothing was done to it, and it has ended.
+"""
 
 
 def try_to_break(reference: Reference, name: str, hurt: Hurt, count: int, per_run: int, rng: random.Random) -> Tally:
@@ -84,8 +92,11 @@ def try_to_break(reference: Reference, name: str, hurt: Hurt, count: int, per_ru
             problems: list[str] = []
             while num_hurt < min(per_run, count - tally.num_trials):
                 run = StartedRun(reference.setup, folder)
-                if (problem := hurt(run, rng)) is not None:
-                    problems.append(problem)
+                try:
+                    problem = hurt(run, rng)
+                except TooLateError:
+                    break
+                problems += [] if problem is None else [problem]
                 num_hurt += 1
                 if _is_finished(folder, reference):
                     break
@@ -94,6 +105,7 @@ def try_to_break(reference: Reference, name: str, hurt: Hurt, count: int, per_ru
             tally.num_right += 0 if problems else num_hurt
             tally.problems += problems
             if problems:
+                print(*problems, sep="\n", flush=True)
                 shutil.copytree(folder, reference.root / f"failed-{len(list(reference.root.iterdir()))}")
     return tally
 

@@ -1,9 +1,9 @@
 """Reading checkpoint files: the newest intact one, checked against its checksum, and never executed."""
 
-import pickle
 import re
 import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Final
 
 import torch
@@ -34,7 +34,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a readable checkpoint (no file of torch.save, or one that was cut)")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         name = re.search(r"GLOBAL (\S+)", str(error))
         raise UserError(
             f"{path}: not a readable checkpoint: it holds {name[1] if name else 'a Python object'}, and reading what "
