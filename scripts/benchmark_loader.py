@@ -1,10 +1,11 @@
 """How much processor time loading an image costs: ours against torchvision's reference pipeline and one of Pillow.
 
-All three decode, flip half of the images, resize them to 800/1333 and put them into batches; in one run, in turn, on
-the same batches of images. Counted is the processor time of all processes: that of the workers from one moment without
-work to the next, and that of the process that takes the batches. torchvision's references resize (and normalise) in the
-network, on floats: on a GPU, where there is one; here that counts as part of its input. Without --annotations the
-images are those of the generated demo set, which are small: the target is about real photos.
+All three (benchmarking/loader_pipelines.py) decode, flip half of the images, resize them to 800/1333 and put them into
+batches; in one run, in turn, on the same batches of images. Counted is the processor time of all processes: that of the
+workers from one moment without work to the next, and that of the process that takes the batches. torchvision's
+references resize (and normalise) in the network, on floats: on a GPU, where there is one; here that counts as part of
+its input. What OpenCV takes to decode and resize, with no loader around it, is the floor of such a pipeline. Without
+--annotations the images are those of the generated demo set, which are small: the target is about real photos.
 
     python scripts/benchmark_loader.py --annotations instances.json --images photos/
 """
@@ -14,139 +15,23 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import cv2
-import numpy as np
 import torch
 from benchmarking import Figure, describe_hardware, make_parser, print_figures, print_table, write_figures
+from benchmarking.loader_pipelines import FLOOR, MAX_SIDE, PIPELINES, SHORT_SIDE, one_thread
 from benchmarking.timing import spread_of
-from PIL import Image
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.transforms import v2
 
 from detector.config import DataConfig, SplitConfig
-from detector.data.collate import collate
 from detector.data.dataset import DetectionDataset, open_coco_dataset
 from detector.data.demo_set import make_demo_set
 from detector.data.loader import build_train_loader
-from detector.data.normalize import IMAGENET_MEAN, IMAGENET_STD
-from detector.data.resize import resized_size
+from detector.data.stages import StageSeconds
 from detector.data.transforms import build_transforms
-from detector.structures import Sample
 
-SHORT_SIDE, MAX_SIDE = 800, 1333
 IDLE_SECONDS = 0.05
 """Workers that have used no processor time for so long have made all batches that they were asked for."""
-
-Batches = Iterator[object]
-
-
-class TorchvisionImages(Dataset[Any]):
-    """torchvision's references/detection with the preset ``hflip``: tensors, flipped, as floats."""
-
-    def __init__(self, dataset: DetectionDataset) -> None:
-        self.dataset = dataset
-        self.flip = v2.Compose([v2.PILToTensor(), v2.RandomHorizontalFlip(0.5), v2.ToDtype(torch.float, scale=True)])
-
-    def __getitem__(self, index: int) -> Tensor:
-        with Image.open(self.dataset.image_path(index)) as image:
-            flipped: Tensor = self.flip(image.convert("RGB"))
-        return flipped
-
-
-class PillowImages(Dataset[Any]):
-    """Everything by Pillow, one resized array an image."""
-
-    def __init__(self, dataset: DetectionDataset) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, index: int) -> Sample:
-        table = self.dataset.table
-        with Image.open(self.dataset.image_path(index)) as file:
-            image = file.convert("RGB")
-        if torch.rand(()) < 0.5:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        height, width = resized_size((image.height, image.width), SHORT_SIDE, MAX_SIDE)
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-        boxes = slice(*table.box_offsets[index : index + 2].tolist())
-        return Sample(
-            image=np.asarray(image),
-            boxes=table.boxes[boxes].numpy(),
-            labels=table.labels[boxes].numpy(),
-            ignore=table.ignore[boxes].numpy(),
-            image_id=index,
-            original_size=(height, width),
-        )
-
-
-def pad(samples: list[Sample]) -> object:
-    """Return the batch of resized samples."""
-    return collate(samples, (32, 32))
-
-
-def keep(images: list[Tensor]) -> list[Tensor]:
-    """Return images of several sizes as torchvision's references do: in a list."""
-    return images
-
-
-def ours(data: DataConfig, dataset: DetectionDataset) -> Batches:
-    """Yield our batches."""
-    return iter(build_train_loader(data, dataset, build_transforms(data.augment), seed=0))
-
-
-def theirs(data: DataConfig, dataset: DetectionDataset) -> Batches:
-    """Yield torchvision's batches, resized by what its RetinaNet resizes with."""
-    transform = GeneralizedRCNNTransform(SHORT_SIDE, MAX_SIDE, list(IMAGENET_MEAN), list(IMAGENET_STD))
-    for images in _peer_loader(data, dataset, TorchvisionImages(dataset), keep):
-        yield transform(images)[0].tensors
-
-
-def pillow(data: DataConfig, dataset: DetectionDataset) -> Batches:
-    """Yield Pillow's batches."""
-    return iter(_peer_loader(data, dataset, PillowImages(dataset), pad))
-
-
-PIPELINES: dict[str, Callable[[DataConfig, DetectionDataset], Batches]] = {
-    "ours": ours,
-    "torchvision": theirs,
-    "Pillow": pillow,
-}
-
-
-def _peer_loader(
-    data: DataConfig, dataset: DetectionDataset, images: Dataset[Any], collate_fn: Callable[[Any], object]
-) -> Iterable[Any]:
-    """Return a plain loader of the batches of images that ours has, in the same order."""
-    return DataLoader(
-        images,
-        batch_sampler=_Order(data, dataset),
-        num_workers=data.num_workers,
-        collate_fn=collate_fn,
-        worker_init_fn=one_thread,
-    )
-
-
-class _Order:
-    def __init__(self, data: DataConfig, dataset: DetectionDataset) -> None:
-        self.loader = build_train_loader(
-            data.model_copy(update={"num_workers": 0}), dataset, build_transforms([]), seed=0
-        )
-
-    def __iter__(self) -> Iterator[list[int]]:
-        sampler: Any = self.loader._sampler  # what deals the images
-        return ([key.index for key in keys] for keys in sampler)
-
-
-def one_thread(worker_id: int = 0) -> None:
-    """Let a process use one thread, as our workers do."""
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
 
 
 def worker_seconds() -> float:
@@ -161,7 +46,7 @@ def worker_seconds() -> float:
 
 def measure(data: DataConfig, dataset: DetectionDataset, *, rounds: int, warmup: int) -> dict[str, list[float]]:
     """Return the processor seconds per image of each pipeline in each round of 128 images or more."""
-    per_round = max(1, -(-128 // data.batch_size))
+    per_round = _batches_per_round(data)
     seconds: dict[str, list[float]] = {name: [] for name in PIPELINES}
     for name, pipeline in PIPELINES.items():  # one after the other: idle workers of others would count as children
         batches = pipeline(data, dataset)
@@ -176,6 +61,21 @@ def measure(data: DataConfig, dataset: DetectionDataset, *, rounds: int, warmup:
                 seconds[name].append(used / (per_round * data.batch_size))
         del batches
     return seconds
+
+
+def measure_stages(data: DataConfig, dataset: DetectionDataset, *, rounds: int) -> StageSeconds:
+    """Return the seconds an image that our workers spend in each stage, by the clock: alone on a machine."""
+    loader = build_train_loader(data, dataset, build_transforms(data.augment), seed=0)
+    batches, num_batches = iter(loader), rounds * _batches_per_round(data)
+    next(batches)
+    loader.take_seconds()
+    for _ in islice(batches, num_batches):
+        pass
+    return StageSeconds(*(total / (num_batches * data.batch_size) for total in loader.take_seconds()))
+
+
+def _batches_per_round(data: DataConfig) -> int:
+    return max(1, -(-128 // data.batch_size))
 
 
 def report(seconds: dict[str, list[float]]) -> list[Figure]:
@@ -208,6 +108,7 @@ def report(seconds: dict[str, list[float]]) -> list[Figure]:
     for name in ("torchvision", "Pillow"):
         ratio = spread_of(seconds[name]).median / ours_spread.median
         figures.append(Figure(f"loader.speedup.{name.lower()}", ratio, unit="x"))
+    figures.append(Figure("loader.over_floor", ours_spread.median / spread_of(seconds[FLOOR]).median, unit="x"))
     return figures
 
 
@@ -251,8 +152,10 @@ def main() -> None:
         )
         dataset = open_coco_dataset(annotations, images)
         seconds = measure(data, dataset, rounds=args.repeats, warmup=args.warmup)
+        stages = measure_stages(data, dataset, rounds=args.repeats)
     print(f"{hardware}\n{len(dataset)} images, {args.workers} worker(s), batches of {args.batch_size}")
     figures = report(seconds)
+    print("ours by the clock, ms an image:", ", ".join(f"{k} {1e3 * v:.2f}" for k, v in stages._asdict().items()))
     print_figures(figures, hardware)
     if args.json:
         write_figures(args.json, figures, hardware, details=seconds)

@@ -19,7 +19,7 @@ def test_all_pipelines_load_the_same_images_in_the_same_order(tmp_path: Path) ->
     split = SplitConfig(annotations=str(annotations), images=str(images))
     data = DataConfig(train=split, val=split, batch_size=2, num_workers=0, augment=())
     dataset = open_coco_dataset(annotations, images)
-    ours, theirs, pillow = (next(pipeline(data, dataset)) for pipeline in benchmark.PIPELINES.values())
+    ours, theirs, pillow, indices = (next(pipeline(data, dataset)) for pipeline in benchmark.PIPELINES.values())
     assert isinstance(ours, Batch)
     assert isinstance(theirs, Tensor)
     assert isinstance(pillow, Batch)
@@ -27,6 +27,7 @@ def test_all_pipelines_load_the_same_images_in_the_same_order(tmp_path: Path) ->
     assert theirs.shape == (2, 3, -(-height // 32) * 32, -(-width // 32) * 32)
     assert pillow.images.shape[1:3] == (height, width)
     assert [dataset.table.image_ids[row] for row in pillow.image_ids] == list(ours.image_ids)
+    assert indices == list(pillow.image_ids)
 
 
 @pytest.mark.slow
@@ -35,5 +36,6 @@ def test_the_script_writes_its_figures(tmp_path: Path) -> None:
     command = [sys.executable, benchmark.__file__, "--repeats", "1", "--json", str(out)]
     subprocess.run(command, check=True, capture_output=True)
     figures = {figure["figure"]: figure["value"] for figure in json.loads(out.read_text())["figures"]}
-    assert set(figures) == {"loader.images_per_cpu_second", "loader.speedup.torchvision", "loader.speedup.pillow"}
+    speedups = {"loader.speedup.torchvision", "loader.speedup.pillow", "loader.over_floor"}
+    assert set(figures) == {"loader.images_per_cpu_second", *speedups}
     assert all(value > 0 for value in figures.values())
