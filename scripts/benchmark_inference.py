@@ -37,7 +37,7 @@ from torchvision.models.detection import retinanet_resnet50_fpn
 from detector.anchors import AnchorGenerator
 from detector.config import BackboneConfig, ModelConfig
 from detector.engine.device import ResolvedPrecision, autocast, resolve_device
-from detector.engine.forward import forward, network_for_inference
+from detector.engine.forward import ConvolutionName, forward, network_for_inference, uses_winograd
 from detector.models import RetinaNet, build_model
 from detector.postprocess import postprocess
 from detector.structures import Batch
@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--size", type=int, nargs=2, default=(800, 1088), metavar=("H", "W"))
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16", "fp16"])
+    parser.add_argument("--direct", action="store_true", help="time ours with direct convolutions too")
     parser.set_defaults(seconds=80)
     args = parser.parse_args()
     torch.manual_seed(0)
@@ -64,6 +65,8 @@ def main() -> None:
     network, peer = _our_network(), _torchvision_network(tuple(args.size))
     for precision in precisions:
         calls[f"ours {precision}"] = _ours(network, batch, precision, device)
+        if args.direct and uses_winograd("auto", device, precision):
+            calls[f"ours {precision}, direct convolutions"] = _ours(network, batch, precision, device, "direct")
         calls[f"torchvision {precision}"] = _torchvision(peer.to(device), batch, precision, device)
     timings = time_in_turn(calls, device=device, **timing_options(args))
 
@@ -73,7 +76,7 @@ def main() -> None:
     flops = count_flops(calls[f"torchvision {precisions[0]}"])
     rows = []
     for name, timing in timings.items():
-        precision = name.split()[1]
+        precision = next(known for known in precisions if known in name)
         row = table_row(
             name,
             timing,
@@ -131,8 +134,14 @@ def _freeze_norms(module: nn.Module) -> None:
             _freeze_norms(child)
 
 
-def _ours(network: RetinaNet, batch: Batch, precision: ResolvedPrecision, device: torch.device) -> Callable[[], object]:
-    copy = network_for_inference(network, device, precision, "auto")
+def _ours(
+    network: RetinaNet,
+    batch: Batch,
+    precision: ResolvedPrecision,
+    device: torch.device,
+    convolution: ConvolutionName = "auto",
+) -> Callable[[], object]:
+    copy = network_for_inference(network, device, precision, convolution)
     generator = AnchorGenerator()
     sizes = list(batch.original_sizes)
 

@@ -17,7 +17,7 @@ from benchmarking.blocking_reads import as_on_a_device, blocking_reads
 from torch import Tensor
 from torch.testing import assert_close
 
-from detector.losses import FocalSums, focal_eager
+from detector.losses import FocalSums, focal_eager, focal_slices
 from detector.losses.focal_backend import FocalBackend, focal_kernels, triton_hindrance
 from detector.losses.sigmoid_focal import sigmoid_focal_sums, sigmoid_focal_sums_by_autograd
 from detector.structures import BACKGROUND, IGNORE
@@ -222,12 +222,13 @@ def test_huge_logits_are_finite_and_infinite_ones_of_other_anchors_do_no_harm(
     assert_close((whole.foreground, whole.background), (kept.foreground, kept.background), rtol=0, atol=0)
 
 
-def test_slices_of_any_size_give_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    logits, labels = make_levels(3, torch.bfloat16, (50, 7), kind="mixed")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_slices_of_any_size_give_the_same_numbers(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    logits, labels = make_levels(3, dtype, (50, 7), kind="mixed")
     results = []
     for size in (2**17, 100, 1):
-        monkeypatch.setattr(focal_eager, "_SLICE", size)
-        monkeypatch.setattr(focal_eager, "_SLICE_OF_THREAD", 1)
+        monkeypatch.setattr(focal_slices, "_SLICE", size)
+        monkeypatch.setattr(focal_slices, "_SLICE_OF_THREAD", 1)
         leaves = leaves_of(logits)
         sums = sigmoid_focal_sums(leaves, labels, backend="eager")
         weighted(sums).backward()
