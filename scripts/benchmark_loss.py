@@ -136,13 +136,14 @@ def _growth(args: argparse.Namespace, device: torch.device) -> list[Figure]:
     timings = time_in_turn(calls, device=device, **timing_options(args))
     print("\ngrowth, fp32")
     print_table([table_row(name, timing, clock=args.clock) for name, timing in timings.items()])
-    anchors = _growth_of(timings["quarter of the anchors"], timings["10 boxes"], args.clock)
-    boxes = _growth_of(timings["10 boxes"], timings["100 boxes"], args.clock)
-    theirs = _growth_of(timings["10 boxes, torchvision"], timings["100 boxes, torchvision"], args.clock)
+    anchors = _growths(timings["quarter of the anchors"], timings["10 boxes"], args.clock)
+    boxes = _growths(timings["10 boxes"], timings["100 boxes"], args.clock)
+    theirs = _growths(timings["10 boxes, torchvision"], timings["100 boxes, torchvision"], args.clock)
+    over_theirs = [ours / their for ours, their in zip(boxes, theirs, strict=True)]
     return [
-        Figure("loss.growth.anchors", anchors.median / 4, anchors.low / 4, anchors.high / 4),
-        _figure("loss.growth.boxes", boxes),
-        Figure("loss.growth.boxes_over_torchvision", boxes.median / theirs.median, note="both are near 1"),
+        _figure("loss.growth.anchors", spread_of([growth / 4 for growth in anchors])),
+        _figure("loss.growth.boxes", spread_of(boxes)),
+        _figure("loss.growth.boxes_over_torchvision", spread_of(over_theirs), note="both are near 1"),
     ]
 
 
@@ -198,14 +199,13 @@ def _torchvision(case: Case) -> Callable[[], None]:
     return call
 
 
-def _growth_of(small: Timing, large: Timing, clock: str) -> Spread:
-    """Return how many times longer the large one takes: of the rounds' ratios."""
-    rounds = zip(getattr(large, clock), getattr(small, clock), strict=True)
-    return spread_of([more / less for more, less in rounds])
+def _growths(small: Timing, large: Timing, clock: str) -> list[float]:
+    """Return how many times longer the large one takes, in each round."""
+    return [more / less for more, less in zip(getattr(large, clock), getattr(small, clock), strict=True)]
 
 
-def _figure(key: str, spread: Spread) -> Figure:
-    return Figure(key, spread.median, spread.low, spread.high)
+def _figure(key: str, spread: Spread, note: str = "") -> Figure:
+    return Figure(key, spread.median, spread.low, spread.high, note=note)
 
 
 if __name__ == "__main__":

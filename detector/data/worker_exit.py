@@ -37,12 +37,12 @@ def end_at_exit(stream: Any) -> None:
     pid = os.getpid()
     _KEPT[:] = [kept for kept in _KEPT if kept[0] == pid and any(process.is_alive() for process in kept[1])]
     _KEPT.append((pid, processes, tuple(stream._index_queues)))
-    atexit.register(_end, weakref.ref(stream))
+    atexit.register(_end, weakref.ref(stream), pid)
 
 
-def _end(reference: "weakref.ref[Any]") -> None:
+def _end(reference: "weakref.ref[Any]", owner: int) -> None:
     stream = reference()
-    if stream is None:
+    if stream is None or os.getpid() != owner:  # in a fork of the program: they are not its own
         return
     if all(process.is_alive() for process in stream._workers):  # a dead one may hold the locks that this takes
         stream._shutdown_workers()  # tells them, and waits some seconds for what they are at

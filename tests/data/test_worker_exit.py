@@ -11,7 +11,7 @@ import pytest
 from detector.data import worker_exit
 from tests.data.test_loader import FakeDataset, config, train_loader
 
-SCRIPT = """
+HOLDS_A_LOADER = """
 from tests.data.test_loader import FakeDataset, config, train_loader
 
 loader = train_loader(config(num_workers=2), FakeDataset())
@@ -21,10 +21,28 @@ print("done", flush=True)
 """
 
 
+FORKS = """
+import os
+from tests.data.test_loader import FakeDataset, config, train_loader
+
+batches = iter(train_loader(config(num_workers=1), FakeDataset()))
+next(batches)
+child = os.fork()
+if not child:
+    next(iter(train_loader(config(num_workers=1), FakeDataset())))
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+for _ in range(4):
+    next(batches)
+print("done", flush=True)
+"""
+
+
 @pytest.mark.slow  # it imports everything anew
-def test_a_script_that_holds_a_loader_in_a_global_name_ends() -> None:
+@pytest.mark.parametrize("script", [HOLDS_A_LOADER, FORKS], ids=["holds a loader in a global name", "forks"])
+def test_a_script_ends(script: str) -> None:
     result = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", script],
         cwd=Path(__file__).parents[2],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -42,13 +60,15 @@ def test_processes_are_taken_care_of_once_and_for_no_longer_than_their_loader(mo
     for _ in range(2):
         batches = iter(loader)
         next(batches)
-    ((end, reference),) = registered
+    ((end, reference, owner),) = registered
     processes = reference()._workers
-    end(reference)
+    end(reference, owner + 1)  # in a fork of the program
+    assert all(process.is_alive() for process in processes)
+    end(reference, owner)
     assert not any(process.is_alive() for process in processes)
     del batches, loader
     assert reference() is None
-    end(reference)
+    end(reference, owner)
 
 
 def test_a_loader_that_the_garbage_collector_frees_ends_its_processes() -> None:
@@ -69,11 +89,11 @@ def test_those_that_a_dead_one_leaves_behind_end_too(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(atexit, "register", lambda *call: registered.append(call))
     batches = iter(train_loader(config(num_workers=2), FakeDataset()))
     next(batches)
-    ((end, reference),) = registered
+    ((end, reference, owner),) = registered
     processes = reference()._workers
     processes[0].kill()
     processes[0].join()
-    end(reference)
+    end(reference, owner)
     assert not any(process.is_alive() for process in processes)
 
 
