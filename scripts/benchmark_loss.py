@@ -4,7 +4,9 @@
     python scripts/benchmark_loss.py --anchors 200000 --images 16 --device cuda --json loss.json
 
 In one process, one of each in turn, from the same logits. torchvision's loss gets the one-hot targets that it needs
-ready made, so its time does not hold them. All gradients are left in the logits' ``grad``.
+ready made, so its time does not hold them. All gradients are left in the logits' ``grad``. On a CPU most of what
+torchvision's form takes in fp32 is the kernel clearing new pages for its ten temporaries; --keep-freed-memory shows
+both without that, as in a process that trains.
 """
 
 import argparse
@@ -33,6 +35,7 @@ from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss as torchvision_focal_loss
 
 from detector.engine.device import resolve_device
+from detector.engine.heap import keep_freed_memory
 from detector.losses import FocalSums
 from detector.losses.focal_backend import FocalBackend, triton_hindrance
 from detector.losses.sigmoid_focal import sigmoid_focal_sums, sigmoid_focal_sums_by_autograd
@@ -67,8 +70,13 @@ def main() -> None:
     parser.add_argument("--anchors", type=int, default=100_000, help="of an image")
     parser.add_argument("--classes", type=int, default=80)
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16", "fp16"])
+    parser.add_argument(
+        "--keep-freed-memory", action="store_true", help="as a process that trains on a CPU does, for all forms alike"
+    )
     args = parser.parse_args()
     device = resolve_device(args.device)
+    if args.keep_freed_memory and not keep_freed_memory():
+        parser.error("--keep-freed-memory: the C library cannot be told to")
     hardware = describe_hardware(device)
     ceilings = measure_ceilings(device, ())
     print(hardware, ceilings, f"{args.images} x {args.anchors} x {args.classes}", sep="\n")
