@@ -13,6 +13,7 @@ from typing import Final
 from torture_runs import StartedRun, children_of
 from torture_trials import CHECKPOINTS, Hurt, Reference, TooLateError
 
+USER_ERROR: Final = 2
 STOPPED_EARLY: Final = 75
 LAST_STEP_THAT_NEEDS_WORKERS: Final = 12
 """Of 18: a little later the last images are loaded, and nobody misses a worker any more."""
@@ -97,7 +98,10 @@ def kill_a_worker(reference: Reference) -> Hurt:
 
 
 def fill_the_disk(reference: Reference) -> Hurt:
-    """Leave no room for a checkpoint for a while: the run says so, goes on, and saves again when there is room."""
+    """Leave no room for a checkpoint for a while: the run says so, goes on, and saves again when there is room.
+
+    If it was the last checkpoint, the run must end with an error and leave the ones before it intact.
+    """
 
     def hurt(run: StartedRun, rng: random.Random) -> str | None:
         num_saved = rng.randrange(1, 3)
@@ -113,6 +117,8 @@ def fill_the_disk(reference: Reference) -> Hurt:
         run.send(signal.SIGTERM)
         code, printed = run.wait(), run.printed()
         if code in (0, STOPPED_EARLY) and "cannot be written" in printed and printed.count("saved ") > num_saved:
+            return None
+        if code == USER_ERROR and "step-00000018.pt: the checkpoint cannot be written" in printed:
             return None
         return f"no room for a checkpoint: exit code {code}, printed {printed[-300:]!r}"
 
