@@ -38,7 +38,7 @@ from torture_hurts import (
 )
 from torture_memory import measure_growth
 from torture_runs import Setup
-from torture_trials import Hurt, Reference, Tally, tell_another_run, try_to_break
+from torture_trials import NUM_STEPS, Hurt, Reference, Tally, tell_another_run, try_to_break
 
 HURTS: Final[dict[str, tuple[str, Callable[[Reference], Hurt]]]] = {
     "kills": ("SIGKILL at any moment", kill_at_random),
@@ -173,7 +173,7 @@ def _recipe(data: Path) -> list[str]:
         *("device=cpu", "precision=fp32", "log_every=1", "seed=5"),
         *("data.short_side=[48,64]", "data.max_side=64", "data.batch_size=6", "data.num_workers=1"),
         *("model.fpn.channels=16", "model.head.num_convs=1", "ema.decay=0.9", "loss.normalizer=ema"),
-        *("schedule.max_steps=18", "schedule.warmup_steps=4", "eval.every=8", "eval.num_pictures=1"),
+        *(f"schedule.max_steps={NUM_STEPS}", "schedule.warmup_steps=4", "eval.every=8", "eval.num_pictures=1"),
         *("optimizer.lr=0.002", "eval.score_thresh=0.001"),
         *("eval.loss_profile_every=0", "checkpoint.every=3"),
     ]

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from torture_runs import StartedRun, children_of
-from torture_trials import CHECKPOINTS, Hurt, Reference, TooLateError
+from torture_trials import CHECKPOINTS, NUM_STEPS, Hurt, Reference, TooLateError
 
 USER_ERROR: Final = 2
 STOPPED_EARLY: Final = 75
-LAST_STEP_THAT_NEEDS_WORKERS: Final = 12
-"""Of 18: a little later the last images are loaded, and nobody misses a worker any more."""
+LAST_STEP_THAT_NEEDS_WORKERS: Final = NUM_STEPS - 6
+"""A little later the last images are loaded, and nobody misses a worker any more."""
 
 _STEP: Final = re.compile(r"^step +(\d+)", re.MULTILINE)
 _STOPPED: Final = re.compile(r"stopped by (SIG\w+|another process) (after step \d+; .*--resume|before the first step)")
@@ -118,7 +118,7 @@ def fill_the_disk(reference: Reference) -> Hurt:
         code, printed = run.wait(), run.printed()
         if code in (0, STOPPED_EARLY) and "cannot be written" in printed and printed.count("saved ") > num_saved:
             return None
-        if code == USER_ERROR and "step-00000018.pt: the checkpoint cannot be written" in printed:
+        if code == USER_ERROR and f"step-{NUM_STEPS:08d}.pt: the checkpoint cannot be written" in printed:
             return None
         return f"no room for a checkpoint: exit code {code}, printed {printed[-300:]!r}"
 

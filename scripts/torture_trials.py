@@ -12,6 +12,8 @@ from typing import Final
 from torture_runs import Setup, StartedRun, differences
 
 CHECKPOINTS: Final = Path("run/checkpoints")
+NUM_STEPS: Final = 18
+"""Of each run."""
 
 
 @dataclass
