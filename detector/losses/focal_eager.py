@@ -14,8 +14,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from detector.losses import focal_slices
 from detector.losses.focal_form import FocalForm, FocalKernels, Upstream, anchor_factors
-from detector.losses.focal_slices import Slices, may_read, write_terms
+from detector.losses.focal_slices import Slices, write_terms
 from detector.losses.focal_tables import look_up_background
 from detector.losses.sigmoid_terms import own_class_idxs, own_class_weights
 from detector.losses.split import FocalSums, focal_sums
@@ -39,7 +40,7 @@ def compute(
 def scale_(gradients: Sequence[Tensor], target_labels: Sequence[Tensor], upstream: Upstream) -> None:
     """Multiply the gradients in place; see :class:`detector.losses.focal_form.FocalKernels`."""
     sides = (upstream.foreground, upstream.background)
-    if may_read(gradients[0].device) and all(bool((side == 1).all()) for side in sides):
+    if focal_slices.may_read(gradients[0].device) and all(bool((side == 1).all()) for side in sides):
         return
     for level, (gradient, labels) in enumerate(zip(gradients, target_labels, strict=True)):
         foreground, background = upstream.of_level(level)
@@ -58,7 +59,7 @@ def _compute_level(
     """Return the loss of every anchor [N, Rl] and write the gradient; the factors are [N, 1]."""
     anchor_loss = torch.empty(labels.shape, dtype=form.dtype, device=logits.device)
     slices = Slices(logits, form.dtype)
-    if logits.dtype in (torch.bfloat16, torch.float16) and may_read(logits.device):
+    if logits.dtype in (torch.bfloat16, torch.float16) and focal_slices.may_read(logits.device):
         look_up_background(logits, labels, form, anchor_loss, gradient, foreground, background)
     else:
         parts = [slices.split(tensor) for tensor in (logits, labels, anchor_loss)]
@@ -96,7 +97,7 @@ def _positions_of_objects(target_labels: Tensor, most: int) -> Iterator[tuple[Te
 
     Where they are cannot be read from an accelerator; there it is all anchors.
     """
-    if may_read(target_labels.device):
+    if focal_slices.may_read(target_labels.device):
         positions = (target_labels >= 0).flatten().nonzero().squeeze(1)
     else:
         positions = torch.arange(target_labels.numel(), device=target_labels.device)

@@ -14,7 +14,10 @@ _SLICE: Final = 2**17
 """Logits of a slice at least: fewer would cost more in calls than in memory. Four buffers of them are 2 MiB."""
 
 _SLICE_OF_THREAD: Final = 2**15
-"""... and for each thread at least: torch gives none less than that."""
+"""... and for each thread, where there are many: torch gives none less than that. But ..."""
+
+_SHARE: Final = 64
+"""... no more than one of so many parts of a level, so that the buffers stay small beside the logits."""
 
 _SLICE_ON_DEVICE: Final = 2**24
 """... and on an accelerator, where launches cost more than memory."""
@@ -38,7 +41,8 @@ class Slices:
 
     def __init__(self, logits: Tensor, dtype: torch.dtype) -> None:
         num_images, num_rows, num_classes = logits.shape
-        in_cache = max(_SLICE, _SLICE_OF_THREAD * torch.get_num_threads())
+        for_threads = min(_SLICE_OF_THREAD * torch.get_num_threads(), logits.numel() // _SHARE)
+        in_cache = max(_SLICE, for_threads)
         size = in_cache if may_read(logits.device) else _SLICE_ON_DEVICE
         self.num_rows = max(1, min(num_rows, size // max(1, num_images * num_classes)))
         self.num_anchors = num_images * self.num_rows

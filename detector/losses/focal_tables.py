@@ -38,7 +38,7 @@ def look_up_background(
     slices = Slices(logits, torch.int32)
     by_class = form.other_weight if isinstance(form.other_weight, Tensor) else None
     losses, slopes = _tables(logits.dtype, form.gamma, 1.0 if by_class is not None else float(form.other_weight))
-    is_one_factor = by_class is None and bool((background == background[:1]).all())
+    is_one_factor = by_class is None and background.numel() > 0 and bool((background == background[0]).all())
     if gradient is not None and is_one_factor:
         slopes = (slopes * background[0]).to(gradient.dtype)  # rounded once, as a product at each place would be
     gradients = [None] * len(slices.split(logits)) if gradient is None else slices.split(gradient)
@@ -67,5 +67,5 @@ def _read(table: Tensor, numbers: Tensor) -> Tensor:
 def _tables(dtype: torch.dtype, gamma: float, weight: float) -> tuple[Tensor, Tensor]:
     """Return f and f' of all numbers of a half type in the order of their bits as integers, [65536] float32 each."""
     with torch.inference_mode(False), torch.no_grad():
-        z = torch.arange(2**16, dtype=torch.int32).to(torch.uint16).view(dtype).float()
+        z = torch.arange(2**16, dtype=torch.int32, device="cpu").to(torch.uint16).view(dtype).float()
         return write_terms(z, weight, gamma, [torch.empty_like(z) for _ in range(3)])

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from detector.losses import focal_eager
+from detector.losses import focal_slices
 
 _READING_OPERATORS = (
     "_local_scalar_dense",  # item, float(), bool()
@@ -47,7 +47,7 @@ def blocking_reads(function: Callable[[], object]) -> list[str]:
 
 def as_on_a_device() -> AbstractContextManager[object]:
     """Return a context in which the eager focal loss computes on a CPU what it would on an accelerator."""
-    return patch.object(focal_eager, "may_read", lambda _: False)
+    return patch.object(focal_slices, "may_read", lambda _: False)
 
 
 class _Operators(TorchDispatchMode):

@@ -132,10 +132,29 @@ def test_anchors_of_one_kind_equal_float64(backend: FocalBackend, kind: str) -> 
 
 
 @backends
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("gamma", [0, 0.5, 2, 5.0])
 @pytest.mark.parametrize("alpha", [None, 0, 1.0, (0.0, 0.3, 1.0)], ids=str)
-def test_every_alpha_and_gamma_equals_float64(backend: FocalBackend, alpha: Any, gamma: float) -> None:
-    assert_equals_reference(backend, *make_levels(3, torch.float32, (40,)), alpha=alpha, gamma=gamma)
+def test_every_alpha_and_gamma_equals_float64(
+    backend: FocalBackend, alpha: Any, gamma: float, dtype: torch.dtype
+) -> None:
+    assert_equals_reference(backend, *make_levels(3, dtype, (40,)), alpha=alpha, gamma=gamma)
+
+
+@backends
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(("num_images", "num_anchors", "num_classes"), [(0, 4, 5), (3, 0, 5), (2, 4, 0)])
+def test_nothing_has_no_loss_and_an_empty_gradient(
+    backend: FocalBackend, num_images: int, num_anchors: int, num_classes: int, dtype: torch.dtype
+) -> None:
+    logits = torch.zeros(num_images, num_anchors, num_classes, dtype=dtype, requires_grad=True)
+    labels = torch.full((num_images, num_anchors), BACKGROUND)
+    sums = sigmoid_focal_sums([logits], [labels], backend=backend)
+    total = sums.foreground.sum() + sums.background.sum()
+    total.backward()
+    assert total == 0
+    assert logits.grad is not None
+    assert logits.grad.shape == logits.shape
 
 
 @backends
@@ -210,11 +229,12 @@ def test_without_gradients_the_sums_are_the_same(backend: FocalBackend) -> None:
 
 @backends
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # numpy's, in Triton's interpreter
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("gamma", [0.0, 1.5, 2.0])
 def test_huge_logits_are_finite_and_infinite_ones_of_other_anchors_do_no_harm(
-    backend: FocalBackend, gamma: float
+    backend: FocalBackend, gamma: float, dtype: torch.dtype
 ) -> None:
-    row = torch.tensor([1e4, -1e4, 100.0, -100.0])
+    row = torch.tensor([1e4, -1e4, 100.0, -100.0], dtype=dtype)
     logits = torch.stack([row, row, row, row, row * torch.inf])[None].repeat(2, 1, 1)
     labels = torch.tensor([[0, 1, 3, BACKGROUND, IGNORE]] * 2)
     assert_equals_reference(backend, [logits[:, :4]], [labels[:, :4]], gamma=gamma)
