@@ -17,10 +17,12 @@ import logging
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -38,12 +40,13 @@ from torture_hurts import (
 )
 from torture_memory import measure_growth
 from torture_runs import Setup
-from torture_trials import NUM_STEPS, Hurt, Reference, Tally, tell_another_run, try_to_break
+from torture_trials import NUM_STEPS, Hurt, Reference, Tally, may_mount, tell_another_run, try_to_break
 
 HURTS: Final[dict[str, tuple[str, Callable[[Reference], Hurt]]]] = {
     "kills": ("SIGKILL at any moment", kill_at_random),
     "saving": ("SIGKILL while a checkpoint is written", kill_while_saving),
-    "signals": ("SIGTERM, SIGINT or SIGUSR1 at any moment", ask_to_stop),
+    "sigterm": ("SIGTERM at any moment", partial(ask_to_stop, signals=[signal.SIGTERM])),
+    "signals": ("SIGINT or SIGUSR1 at any moment", partial(ask_to_stop, signals=[signal.SIGINT, signal.SIGUSR1])),
     "workers": ("data worker killed", kill_a_worker),
     "disk": ("no room for a checkpoint", fill_the_disk),
     "damage": ("newest checkpoint cut or flipped", damage_the_newest),
@@ -52,14 +55,15 @@ HURTS: Final[dict[str, tuple[str, Callable[[Reference], Hurt]]]] = {
 
 TRIALS: Final = (*HURTS, "elastic", "control", "fuzz", "memory")
 
-LONG: Final = {"kills": (20, 25, 25), "saving": (10, 10, 10), "signals": (10, 10, 10), "workers": (10, 10, 0),
-               "disk": (10, 0, 0), "damage": (10, 0, 0), "elastic": (0, 2, 0), "control": (1, 0, 0)}  # fmt: skip
+LONG: Final = {"kills": (20, 25, 25), "saving": (10, 10, 10), "sigterm": (10, 10, 10), "signals": (2, 2, 2),
+               "workers": (10, 10, 0), "disk": (10, 0, 0), "damage": (10, 0, 0), "elastic": (0, 2, 0),
+               "control": (1, 0, 0)}  # fmt: skip
 """How often with one, two and three processes."""
 
-SHORT: Final = {"kills": (2, 0, 1), "saving": (1, 0, 0), "signals": (0, 0, 1), "workers": (1, 0, 0),
-                "disk": (1, 0, 0), "damage": (1, 0, 0), "control": (1, 0, 0)}  # fmt: skip
+SHORT: Final = {"kills": (1, 0, 0), "saving": (1, 0, 0), "sigterm": (0, 1, 0), "workers": (1, 0, 0),
+                "disk": (1, 0, 0), "damage": (1, 0, 0), "elastic": (0, 1, 0), "control": (1, 0, 0)}  # fmt: skip
 
-PER_RUN: Final = {"kills": 5, "saving": 5, "signals": 5, "workers": 5, "disk": 2, "damage": 2}
+PER_RUN: Final = {"kills": 5, "saving": 5, "sigterm": 5, "signals": 5, "workers": 5, "disk": 2, "damage": 2}
 """At most so often to one run."""
 
 NUM_FUZZED: Final = {"short": 20, "long": 500}
@@ -102,7 +106,9 @@ def _all_trials(args: argparse.Namespace, recipe: list[str], folder: Path) -> It
     for num_processes in (1, 2, 3):
         counts = {name: numbers[num_processes - 1] for name, numbers in table.items() if name in args.only}
         if any(counts.values()):
-            yield from _trials(Setup(recipe, num_processes), counts, folder / str(num_processes), args.seed)
+            # With 6 images of a step: one micro-batch, one of 3 images, or two of one image.
+            setup = Setup([*recipe, f"data.images_per_forward={(6, 3, 1)[num_processes - 1]}"], num_processes)
+            yield from _trials(setup, counts, folder / str(num_processes), args.seed)
     if "fuzz" in args.only:
         yield from _fuzz(NUM_FUZZED["short" if args.short else "long"], args.seed)
     if "memory" in args.only and not args.short:
@@ -115,7 +121,10 @@ def _trials(setup: Setup, counts: dict[str, int], folder: Path, seed: int) -> It
     for name, (title, hurt) in HURTS.items():
         if counts.get(name):
             rng = random.Random(f"{seed} {name} {setup.num_processes}")
-            yield try_to_break(reference, title, hurt(reference), counts[name], PER_RUN[name], rng)
+            has_disk = name == "disk" and may_mount(folder)
+            title += {"disk": f" ({'a small disk' if has_disk else 'a limit on the size of files'})"}.get(name, "")
+            limits = (counts[name], PER_RUN[name])
+            yield try_to_break(reference, title, hurt(reference), *limits, rng, on_small_disk=has_disk)
     if counts.get("elastic"):
         yield kill_under_torchrun(reference, counts["elastic"])
     if counts.get("control"):

@@ -7,11 +7,13 @@ import re
 import resource
 import signal
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from torture_runs import StartedRun, children_of
-from torture_trials import CHECKPOINTS, NUM_STEPS, Hurt, Reference, TooLateError
+from torture_trials import CHECKPOINTS, NUM_STEPS, Hurt, Reference, TooLateError, resize_disk
 
 USER_ERROR: Final = 2
 STOPPED_EARLY: Final = 75
@@ -19,15 +21,19 @@ LAST_STEP_THAT_NEEDS_WORKERS: Final = NUM_STEPS - 6
 """A little later the last images are loaded, and nobody misses a worker any more."""
 
 _STEP: Final = re.compile(r"^step +(\d+)", re.MULTILINE)
+_NO_ROOM: Final = re.compile(r"step[- ]\d+(?:\.pt: the checkpoint cannot be written| is not saved)")
 _STOPPED: Final = re.compile(r"stopped by (SIG\w+|another process) (after step \d+; .*--resume|before the first step)")
 
 
 def kill_at_random(reference: Reference) -> Hurt:
     """Kill one process or all, at any moment from the start on."""
 
-    def hurt(run: StartedRun, rng: random.Random) -> None:
+    def hurt(run: StartedRun, rng: random.Random) -> str | None:
         _wait_while_running(run, rng.uniform(0, 0.7) * reference.seconds)
+        if not run.is_running():
+            return _too_late(run)
         run.kill(None if rng.random() < 0.5 else [rng.randrange(len(run.pids))])
+        return None
 
     return hurt
 
@@ -35,7 +41,7 @@ def kill_at_random(reference: Reference) -> Hurt:
 def kill_while_saving(reference: Reference) -> Hurt:
     """Kill all processes while a checkpoint is written."""
 
-    def hurt(run: StartedRun, rng: random.Random) -> None:
+    def hurt(run: StartedRun, rng: random.Random) -> str | None:
         num_saved = rng.randrange(3)
         is_written = False
         while run.is_running() and num_saved >= 0:
@@ -43,26 +49,29 @@ def kill_while_saving(reference: Reference) -> Hurt:
             num_saved -= is_written and not before
             time.sleep(0.001)
         time.sleep(rng.uniform(0, 0.1))
+        if not run.is_running():
+            return _too_late(run)
         run.kill()
+        return None
 
     return hurt
 
 
-def ask_to_stop(reference: Reference) -> Hurt:
-    """Send SIGTERM, SIGINT or SIGUSR1 to all processes or one, at any moment: the run must save, and end with 75."""
+def ask_to_stop(reference: Reference, signals: Sequence[signal.Signals]) -> Hurt:
+    """Send one of these signals to all processes or one, at any moment: the run must save, and end with 75."""
 
     def hurt(run: StartedRun, rng: random.Random) -> str | None:
         while run.is_running() and not run.has_begun():
             time.sleep(0.001)
         _wait_while_running(run, rng.uniform(0, 0.6) * reference.seconds)
         if not run.is_running():
-            return None
-        number = rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+            return _too_late(run)
+        number = rng.choice(signals)
         run.send(number, None if rng.random() < 0.5 else [rng.randrange(len(run.pids))])
         code, printed = run.wait(), run.printed()
         if code == 0 or (STOPPED_EARLY in run.codes.values() and _STOPPED.search(printed)):
             return None  # 0: it was about to end anyway
-        return f"{number.name}: exit code {code}, printed {printed[-300:]!r}"
+        return f"{number.name}: exit codes {[*run.codes.values()]}, printed {printed[-300:]!r}"
 
     return hurt
 
@@ -78,9 +87,7 @@ def kill_a_worker(reference: Reference) -> Hurt:
         while run.is_running() and _last_step(run) < moment - 1:
             time.sleep(0.002)
         if not workers or _last_step(run) > LAST_STEP_THAT_NEEDS_WORKERS:
-            if (code := run.wait()) == 0:
-                raise TooLateError
-            return f"left alone it ended with exit code {code}, printed {run.printed()[-300:]!r}"
+            return _too_late(run)
         victim = rng.choice(workers)
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
@@ -107,18 +114,29 @@ def fill_the_disk(reference: Reference) -> Hurt:
         num_saved = rng.randrange(1, 3)
         while run.is_running() and run.printed().count("saved ") < num_saved:
             time.sleep(0.005)
-        _limit_files(run, int(rng.uniform(0.05, 0.95) * reference.checkpoint_bytes))
-        while run.is_running() and "cannot be written" not in run.printed():
+        if not run.is_running():
+            return _too_late(run)
+        room = int(rng.uniform(0.05, 0.95) * reference.checkpoint_bytes)
+        if os.path.ismount(run.folder / "run"):
+            leave_room: Callable[[int | None], None] = partial(resize_disk, run.folder / "run")
+            room = rng.choice([0, room])  # 0: none for rows and events either
+        else:
+            leave_room = partial(_limit_files, run)
+        leave_room(room)
+        while run.is_running() and not _NO_ROOM.search(run.printed()):
             time.sleep(0.005)
-        _limit_files(run, resource.RLIM_INFINITY)
+        leave_room(None)
         num_saved = run.printed().count("saved ")
         while run.is_running() and run.printed().count("saved ") == num_saved:
             time.sleep(0.005)
         run.send(signal.SIGTERM)
         code, printed = run.wait(), run.printed()
-        if code in (0, STOPPED_EARLY) and "cannot be written" in printed and printed.count("saved ") > num_saved:
+        told = _NO_ROOM.findall(printed)
+        if not told:
+            return _too_late(run)
+        if code in (0, STOPPED_EARLY) and printed.count("saved ") > num_saved:
             return None
-        if code == USER_ERROR and f"step-{NUM_STEPS:08d}.pt: the checkpoint cannot be written" in printed:
+        if code == USER_ERROR and str(NUM_STEPS) in told[-1]:
             return None
         return f"no room for a checkpoint: exit code {code}, printed {printed[-300:]!r}"
 
@@ -158,11 +176,23 @@ def _last_step(run: StartedRun) -> int:
     return int(steps[-1]) if steps else 0
 
 
-def _limit_files(run: StartedRun, num_bytes: int) -> None:
-    """Let the processes of a run write no file beyond a size."""
+def _too_late(run: StartedRun) -> str:
+    """Return what is wrong with a run that ended before anything was done to it.
+
+    Raises:
+        TooLateError: nothing is.
+    """
+    if (code := run.wait()) == 0:
+        raise TooLateError
+    return f"left alone it ended with exit code {code}, printed {run.printed()[-300:]!r}"
+
+
+def _limit_files(run: StartedRun, num_bytes: int | None) -> None:
+    """Let the processes of a run write no file beyond a size; None: files of any size."""
+    limit = resource.RLIM_INFINITY if num_bytes is None else num_bytes
     for pid in run.pids:
         with contextlib.suppress(ProcessLookupError):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (num_bytes, resource.RLIM_INFINITY))
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
 
 def _damage(path: Path, rng: random.Random) -> None:

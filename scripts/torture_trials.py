@@ -3,6 +3,7 @@
 import contextlib
 import random
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,9 @@ from torture_runs import Setup, StartedRun, differences
 CHECKPOINTS: Final = Path("run/checkpoints")
 NUM_STEPS: Final = 18
 """Of each run."""
+
+DISK_BYTES: Final = 8 * 2**30
+"""Of a small disk, in memory: more than a run writes."""
 
 
 @dataclass
@@ -56,12 +60,50 @@ class Reference:
         self.checkpoint_bytes = (self.folder / CHECKPOINTS / "last.pt").stat().st_size
 
     @contextlib.contextmanager
-    def trial_folder(self) -> Iterator[Path]:
-        """Give an empty folder, which is removed if all goes well."""
+    def trial_folder(self, *, on_small_disk: bool = False) -> Iterator[Path]:
+        """Give a folder, which is removed if all goes well; in it, if asked for, a small disk for the run's folder."""
         folder = self.root / "trial"
-        folder.mkdir()
-        yield folder
+        (folder / "run").mkdir(parents=True)
+        with small_disk(folder / "run") if on_small_disk else contextlib.nullcontext():
+            yield folder
         shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """Have a folder lie on a disk of its own, in memory (Linux, as root).
+
+    Raises:
+        CalledProcessError: it may not be mounted.
+    """
+    _mount(folder, f"size={DISK_BYTES}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def resize_disk(folder: Path, num_bytes: int | None) -> None:
+    """Leave so many bytes free on a small disk; None: as many as at first."""
+    size = DISK_BYTES if num_bytes is None else shutil.disk_usage(folder).used + num_bytes
+    _mount(folder, f"remount,size={size}")
+
+
+def may_mount(folder: Path) -> bool:
+    """Return whether a folder within this one can be given a disk of its own."""
+    place = folder / "disk"
+    place.mkdir()
+    try:
+        with small_disk(place):
+            return True
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    finally:
+        place.rmdir()
+
+
+def _mount(folder: Path, options: str) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True, capture_output=True)
 
 
 class TooLateError(Exception):
@@ -76,7 +118,16 @@ Raises:
 """
 
 
-def try_to_break(reference: Reference, name: str, hurt: Hurt, count: int, per_run: int, rng: random.Random) -> Tally:
+def try_to_break(
+    reference: Reference,
+    name: str,
+    hurt: Hurt,
+    count: int,
+    per_run: int,
+    rng: random.Random,
+    *,
+    on_small_disk: bool = False,
+) -> Tally:
     """Hurt runs, continue them until they are finished, and compare them with the one that was left alone.
 
     Args:
@@ -86,10 +137,11 @@ def try_to_break(reference: Reference, name: str, hurt: Hurt, count: int, per_ru
         count: how often.
         per_run: at most so often to one run.
         rng: random moments.
+        on_small_disk: whether the run's folder lies on a disk of its own.
     """
     tally = Tally(name, reference.setup.num_processes)
     while tally.num_trials < count:
-        with reference.trial_folder() as folder:
+        with reference.trial_folder(on_small_disk=on_small_disk) as folder:
             num_hurt = 0
             problems: list[str] = []
             while num_hurt < min(per_run, count - tally.num_trials):

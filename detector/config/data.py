@@ -117,7 +117,7 @@ class DataConfig(Section):
     size cannot be read stops the run in any case."""
     max_unreadable: NonNegativeInt = 100
     """Different images that a process may skip with `on_unreadable: skip` before it stops: more of them mean that the
-    disk or the dataset is broken."""
+    disk or the dataset is broken. Counted anew from every start of the run."""
 
     @model_validator(mode="after")
     def _check_splits(self) -> Self:

@@ -69,6 +69,8 @@ def check_changes(
     source, content = checkpoint
     before = saved_config(checkpoint)
     changes = [change for change in compare_configs(before, config) if change.key not in FREE_KEYS]
+    # With `auto` it is this program's choice, made anew on another number of processes, which has a note of its own.
+    changes = [change for change in changes if (change.key, change.after) != ("data.images_per_forward", "auto")]
     schedule = [change for change in changes if change.key.startswith("schedule.")]
     if _keeps_course(before, config, num_images, content["step"]) or _only_grows(schedule):
         breaking = [change for change in changes if change not in schedule]

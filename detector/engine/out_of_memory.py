@@ -60,12 +60,12 @@ def _advice(batches: Sequence[Batch], config: Config, device: torch.device) -> s
     if per_forward > 1:
         fewer = divisors(per_forward)[-2]
         parts.append(
-            f"data.images_per_forward={fewer}, which changes nothing else (data.batch_size stays "
-            f"{config.data.batch_size})"
+            f"data.images_per_forward={fewer}, which changes nothing but rounding, and with trained batch norm the "
+            f"batches that it sees (data.batch_size stays {config.data.batch_size})"
         )
     if device.type == "cuda" and config.precision == "fp32":
         parts.append("precision=bf16")
     parts.append("a lower data.short_side and data.max_side")
     if device.type == "cpu":
         parts.append("a lower data.num_workers")
-    return "; ".join([*parts, "then continue with --resume"])
+    return "; ".join([*parts, "then continue with --resume --allow-changes"])

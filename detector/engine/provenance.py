@@ -1,9 +1,14 @@
 """Where the numbers of a run come from, beside its configuration: its data and what computes them."""
 
 import hashlib
+import re
+from importlib import metadata
+from pathlib import Path
 from typing import Any, Final
 
+import cv2
 import torch
+import torchvision
 
 from detector.data.annotations import AnnotationTable
 from detector.engine.device import describe_device
@@ -12,7 +17,7 @@ from detector.engine.run_data import RunData
 from detector.errors import UserError
 
 _DATA: Final = "data"
-_COMPUTING: Final = ("processes", "hardware", "torch")
+_COMPUTING: Final = ("processes", "hardware", "driver", "torch", "libraries")
 
 
 def describe_provenance(data: RunData, processes: Processes, device: torch.device) -> dict[str, Any]:
@@ -24,7 +29,31 @@ def describe_provenance(data: RunData, processes: Processes, device: torch.devic
         },
         "processes": processes.num_processes,
         "hardware": describe_device(device),
+        "driver": describe_driver(device),
         "torch": str(torch.__version__),
+        "libraries": ", ".join(f"{name} {version}" for name, version in _library_versions().items()),
+    }
+
+
+def describe_driver(device: torch.device) -> str:
+    """Return the versions of a GPU's driver (on Linux), of CUDA and of cuDNN; "none" for a CPU."""
+    if device.type != "cuda":
+        return "none"
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    found = re.search(r"Module.*?\s(\d+\.\d[\d.]*)", text)
+    driver = found[1] if found else "unknown"
+    return f"driver {driver}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+
+
+def _library_versions() -> dict[str, str]:
+    """Return those of the libraries that decide about pixels and operations beside torch."""
+    return {
+        "torchvision": str(torchvision.__version__),
+        "OpenCV": cv2.__version__,
+        "albumentations": metadata.version("albumentations"),
     }
 
 
@@ -71,7 +100,11 @@ def check_provenance(now: dict[str, Any], checkpoint: tuple[str, dict[str, Any]]
             + "\nPut it back, or continue with it all the same by --allow-changes"
         )
     notes = [f"the run continues with other data: {'; '.join(differing)}"] if differing else []
-    changed = [f"{key} {before[key]} -> {now[key]}" for key in _COMPUTING if before[key] != now[key]]
+    changed = [
+        f"{key} {before[key]} -> {now[key]}"
+        for key in _COMPUTING
+        if key in before and before[key] != now[key]  # older checkpoints lack some
+    ]
     if changed:
         notes.append(f"exact within rounding only, as what computes is another: {', '.join(changed)}")
     return notes

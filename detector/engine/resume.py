@@ -96,23 +96,32 @@ def _check_own(checkpoint: Path, output_dir: Path) -> None:
 
 
 def settle_recipe(
-    config: Config, num_images: int, checkpoint: tuple[str, dict[str, Any]] | None, *, is_initialised: bool
+    config: Config,
+    num_images: int,
+    num_processes: int,
+    checkpoint: tuple[str, dict[str, Any]] | None,
+    *,
+    is_initialised: bool,
 ) -> tuple[Config, list[str]]:
     """Return the configuration with numbers in place of ``auto``, and notes: the reasons.
 
     Args:
         config: of the run.
         num_images: images of one epoch.
+        num_processes: of the run.
         checkpoint: what the run continues from: what it had in place of ``auto`` stays.
         is_initialised: whether a new run begins with the weights of another one.
     """
     if checkpoint is not None:
-        return keep_resolved(config, checkpoint), []
+        return keep_resolved(config, checkpoint, num_processes), []
     return resolve_recipe(config, num_images, is_pretrained=is_initialised or config.model.backbone.pretrained)
 
 
-def keep_resolved(config: Config, checkpoint: tuple[str, dict[str, Any]]) -> Config:
-    """Put what a run had in place of ``auto`` at its start there again."""
+def keep_resolved(config: Config, checkpoint: tuple[str, dict[str, Any]], num_processes: int) -> Config:
+    """Put what a run had in place of ``auto`` at its start there again.
+
+    On another number of processes ``data.images_per_forward`` stays ``auto``: a process's share is another one.
+    """
     saved = saved_config(checkpoint)
     optimizer = {"lr": saved.optimizer.lr} if config.optimizer.lr == "auto" else {}
     names = ("max_steps", "warmup_steps")
@@ -120,7 +129,8 @@ def keep_resolved(config: Config, checkpoint: tuple[str, dict[str, Any]]) -> Con
     if "max_steps" in schedule:  # the run may have been given in epochs
         schedule["epochs"] = saved.schedule.epochs
     data = {}
-    if config.data.images_per_forward == "auto":  # a number where the share of a process did not fit into the memory
+    if config.data.images_per_forward == "auto" and has_processes(checkpoint, num_processes):
+        # A number where the share of a process did not fit into the memory.
         data = {"images_per_forward": saved.data.images_per_forward}
     return config.model_copy(
         update={
@@ -129,6 +139,12 @@ def keep_resolved(config: Config, checkpoint: tuple[str, dict[str, Any]]) -> Con
             "schedule": config.schedule.model_copy(update=schedule),
         }
     )
+
+
+def has_processes(checkpoint: tuple[str, dict[str, Any]], num_processes: int) -> bool:
+    """Return whether a checkpoint is of a run of so many processes; older ones do not say, and count as such."""
+    provenance = checkpoint[1].get("provenance") or {}
+    return bool(provenance.get("processes", num_processes) == num_processes)
 
 
 def saved_config(checkpoint: tuple[str, dict[str, Any]]) -> Config:

@@ -145,7 +145,7 @@ def build_run(
     provenance = describe_provenance(data, processes, device)
     checkpoint, notes = agree_on_checkpoint(processes, output_dir, resume, init_from)
     config, recipe_notes = settle_recipe(
-        config, data.images_per_epoch, checkpoint, is_initialised=init_from is not None
+        config, data.images_per_epoch, processes.num_processes, checkpoint, is_initialised=init_from is not None
     )
     if checkpoint is not None:
         notes += check_changes(config, checkpoint, data.images_per_epoch, allow_changes=allow_changes)

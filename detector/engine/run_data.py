@@ -73,8 +73,8 @@ def _check_images(config: Config, train: OpenSplit, val: OpenSplit) -> list[str]
     """Look whether all files are there, decode a sample, and say what was done to the boxes."""
     notes = []
     for name, split in (("train", train), ("val", val)):
-        present = check_files_present(split.dataset)
         may_skip = name == "train" and config.data.on_unreadable == "skip"
+        present = check_files_present(split.dataset, max_missing=config.data.max_unreadable if may_skip else 0)
         decoded = check_decodable(split.dataset, seed=config.seed, skip_unreadable=may_skip)
         notes.append(f"{name}: {present}; {decoded}")
         if split.dataset.table.problems.num_changed:

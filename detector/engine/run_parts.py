@@ -18,6 +18,7 @@ from detector.engine.matcher import build_matcher
 from detector.engine.nonfinite import NonfiniteReporter
 from detector.engine.optimizer import build_optimizer
 from detector.engine.processes import Processes
+from detector.engine.resume import has_processes
 from detector.engine.run_data import RunData
 from detector.engine.state import TrainState
 from detector.engine.step import Stepper
@@ -67,7 +68,7 @@ def fit_memory(
     checkpoint: Checkpoint | None,
 ) -> tuple[Config, list[str]]:
     """Return the configuration with as many images a forward pass as fit, and notes; a run that continues has them."""
-    if checkpoint is not None:
+    if checkpoint is not None and has_processes(checkpoint, processes.num_processes):
         return config, []  # it goes on with as many as before
 
     def make_stepper() -> Stepper:

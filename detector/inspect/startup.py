@@ -20,18 +20,22 @@ _NUM_THREADS = 4  # OpenCV decodes outside Python's lock
 
 @dataclass(frozen=True, slots=True)
 class FilesPresent:
-    """All image files are there.
+    """All image files are there, or all but some that training may skip.
 
     Attributes:
         num_images: images of the annotation file.
         num_folders: folders that hold them.
+        missing: those that are not there, in their order.
     """
 
     num_images: int
     num_folders: int
+    missing: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         folders = "" if self.num_folders == 1 else f" in {self.num_folders} folders"
+        if self.missing:
+            return f"{len(self.missing)} of {self.num_images} image files{folders} are missing: {_first(self.missing)}"
         return f"all {self.num_images} image files are there{folders}"
 
 
@@ -53,17 +57,19 @@ class SampleDecoded:
         return f"{len(self.problems)} of {self.num_checked} cannot be read:\n{_list(self.problems)}"
 
 
-def check_files_present(dataset: DetectionDataset) -> FilesPresent:
+def check_files_present(dataset: DetectionDataset, *, max_missing: int = 0) -> FilesPresent:
     """Look whether every image file exists, with one listing per folder instead of one look-up per file.
 
     Args:
         dataset: its files are named relative to its image folder and may lie in folders below it.
+        max_missing: so many may be missing, because training skips them: a run during which an image has vanished must
+            be able to go on.
 
     Returns:
         What was counted.
 
     Raises:
-        UserError: the image folder is missing or empty, or files are missing; names the folder, how many and the
+        UserError: the image folder is missing or empty, or more files are missing; names the folder, how many and the
             first of them.
     """
     names_of_folder: defaultdict[str, set[str]] = defaultdict(set)
@@ -74,9 +80,9 @@ def check_files_present(dataset: DetectionDataset) -> FilesPresent:
     for folder, names in names_of_folder.items():
         absent = names - _file_names_in(dataset.images_dir / folder)
         missing += [f"{folder}/{name}" if folder else name for name in absent]
-    if missing:
+    if len(missing) > min(max_missing, len(dataset) - 1):
         raise UserError(_describe_missing(dataset, sorted(missing)))
-    return FilesPresent(len(dataset), len(names_of_folder))
+    return FilesPresent(len(dataset), len(names_of_folder), tuple(sorted(missing)))
 
 
 def check_decodable(
@@ -137,9 +143,13 @@ def _describe_missing(dataset: DetectionDataset, missing: Sequence[str]) -> str:
         return f"{folder}: the image folder is empty; expected the {len(dataset)} images of {dataset.table.path}"
     text = (
         f"{folder}: {len(missing)} of the {len(dataset)} images that {dataset.table.path} names are missing: "
-        f"{', '.join(missing[:_NUM_NAMED])}{', ...' if len(missing) > _NUM_NAMED else ''}"
+        f"{_first(missing)}"
     )
     return text + f"\nthe folder holds, for example: {', '.join(found)}"
+
+
+def _first(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:_NUM_NAMED])}{', ...' if len(names) > _NUM_NAMED else ''}"
 
 
 def _list(problems: Sequence[str]) -> str:

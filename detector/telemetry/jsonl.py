@@ -81,8 +81,9 @@ class MetricsFile:
             rest = memoryview(self._waiting)
             while rest:  # a disk that becomes full takes a part
                 rest = rest[self._file.write(rest) :]
-        except OSError:
+        except OSError as error:
             os.ftruncate(self._file.fileno(), whole)
+            error.filename = str(self._file.name)
             raise
         self._waiting = b""
 

@@ -6,11 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 
 from detector.telemetry.console import RunConsole
+from detector.telemetry.full_disk import is_full_disk
 from detector.telemetry.json_values import JsonRow
 from detector.telemetry.jsonl import MetricsFile
 from detector.telemetry.lines import format_duration, format_eval_line, format_train_line
@@ -161,9 +163,15 @@ class RunRecorder:
         """Return the recorder itself."""
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        """Close the recorder."""
-        self.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the recorder; rows that find no room on the disk do not hide an error that ends the run."""
+        try:
+            self.close()
+        except OSError as full:
+            if error is None or not is_full_disk(full):
+                raise
 
     def _to_files(self, row: JsonRow, write_event: Callable[[], None]) -> None:
         """Write a row to ``metrics.jsonl`` and to TensorBoard, or hold it."""

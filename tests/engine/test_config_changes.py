@@ -66,6 +66,13 @@ def test_what_the_steps_done_depended_on_is_an_error_unless_allowed(
     assert note.startswith("the run continues with other values than it began with: ")
 
 
+def test_what_auto_is_on_other_processes_is_no_change_of_the_users(tmp_path: Path) -> None:
+    before = changed(tmp_path, "data.images_per_forward=2")
+    assert notes_of(tmp_path, before, "data.images_per_forward=auto") == []
+    with pytest.raises(UserError, match=r"data\.images_per_forward 2 -> 1"):
+        notes_of(tmp_path, before, "data.images_per_forward=1")
+
+
 def test_every_difference_is_named(tmp_path: Path, before: Config) -> None:
     with pytest.raises(UserError, match=r"  seed 0 -> 1\n  ema\.decay null -> 0\.9\n"):
         notes_of(tmp_path, before, "seed=1", "ema.decay=0.9", "log_every=7")

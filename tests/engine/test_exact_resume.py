@@ -45,8 +45,11 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_ranks", [1, 3])
-def test_a_killed_run_continues_exactly(line: list[str], tmp_path: Path, num_ranks: int) -> None:
+@pytest.mark.parametrize(("num_ranks", "images_per_forward"), [(1, 2), (3, 1)])  # several micro-batches a step
+def test_a_killed_run_continues_exactly(
+    line: list[str], tmp_path: Path, num_ranks: int, images_per_forward: int
+) -> None:
+    line = [*line, f"data.images_per_forward={images_per_forward}"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     options = ["--resume", f"output_dir={parts}"]
     codes = run_launches([

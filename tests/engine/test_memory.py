@@ -42,7 +42,9 @@ def test_the_message_names_the_batch_and_what_to_change(run: Run) -> None:
     assert "stack" not in message
     assert f"forward pass 1 of 1: 4 images padded to {height} x {width}; image ids {list(batch.image_ids)}" in message
     assert f"sizes {batch.sizes.tolist()}, boxes {batch.gt_mask.sum(dim=1).tolist()}" in message
-    assert "data.images_per_forward=2, which changes nothing else (data.batch_size stays 4)" in message
+    assert "data.images_per_forward=2, which changes nothing but rounding" in message
+    assert "(data.batch_size stays 4)" in message
+    assert message.endswith("then continue with --resume --allow-changes")
     with pytest.raises(ZeroDivisionError), explained_out_of_memory(7, [batch], run.config, device):
         raise ZeroDivisionError
 
@@ -145,8 +147,11 @@ def test_on_a_cpu_auto_is_the_share_of_a_process_and_nothing_is_tried(run: Run) 
 def test_a_run_that_continues_keeps_the_number_it_began_with(tmp_path: Path) -> None:
     config, _ = tiny_config(tmp_path)
     saved = config.model_copy(update={"data": config.data.model_copy(update={"images_per_forward": 2})})
-    kept = keep_resolved(config, ("last.pt", {"config": dump_config(saved)}))
-    assert kept.data.images_per_forward == 2
+    checkpoint = ("last.pt", {"config": dump_config(saved), "provenance": {"processes": 1}})
+    assert keep_resolved(config, checkpoint, num_processes=1).data.images_per_forward == 2
+    assert keep_resolved(config, checkpoint, num_processes=2).data.images_per_forward == "auto"  # for another share
+    without_provenance = ("last.pt", {"config": dump_config(saved)})
+    assert keep_resolved(config, without_provenance, num_processes=2).data.images_per_forward == 2
     explicit = config.model_copy(update={"data": config.data.model_copy(update={"images_per_forward": 4})})
-    assert keep_resolved(explicit, ("last.pt", {"config": dump_config(saved)})).data.images_per_forward == 4
+    assert keep_resolved(explicit, checkpoint, num_processes=1).data.images_per_forward == 4
     assert re.search("images_per_forward: 2", dump_config(saved))

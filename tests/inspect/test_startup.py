@@ -43,6 +43,19 @@ def test_missing_files_are_counted_and_the_first_named(tmp_path: Path) -> None:
         check_files_present(dataset)
 
 
+def test_so_many_as_training_may_skip_may_be_missing_but_not_all(tmp_path: Path) -> None:
+    dataset = dataset_of(tmp_path, ["a.png", "b.png", "c.png"])
+    for name in ("c.png", "a.png"):
+        (tmp_path / "images" / name).unlink()
+    found = check_files_present(dataset, max_missing=2)
+    assert str(found) == "2 of 3 image files are missing: a.png, c.png"
+    with pytest.raises(UserError, match="2 of the 3"):
+        check_files_present(dataset, max_missing=1)
+    (tmp_path / "images/b.png").unlink()
+    with pytest.raises(UserError, match="images: the image folder is empty"):
+        check_files_present(dataset, max_missing=5)
+
+
 def test_a_long_list_of_missing_files_is_cut_and_the_folders_content_shown(tmp_path: Path) -> None:
     dataset = dataset_of(tmp_path, [f"{i}.png" for i in range(9)])
     (tmp_path / "train").mkdir()

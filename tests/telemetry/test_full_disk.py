@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from detector.telemetry import tensorboard
+from detector.errors import UserError
+from detector.telemetry import RunRecorder, tensorboard
 from detector.telemetry.jsonl import MetricsFile
 from detector.telemetry.tensorboard import EventFiles
+from tests.telemetry.sample_rows import train_row
 
 Usage = namedtuple("Usage", "free")
 
@@ -56,6 +58,29 @@ def test_rows_wait_for_room_and_the_file_never_has_half_a_row(tmp_path: Path) ->
     with pytest.raises(OSError, match="No space left"):
         metrics.close()
     metrics.close()
+
+
+def test_rows_that_find_no_room_do_not_hide_the_error_that_ends_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = RunRecorder(tmp_path, max_steps=6)
+    assert recorder._sinks is not None
+    disk = Disk(recorder._sinks.metrics._file, room=5)
+    monkeypatch.setattr(recorder._sinks.metrics, "_file", disk)
+    with pytest.raises(UserError, match="the checkpoint"), recorder:  # noqa: PT012
+        recorder.train_row(train_row(2))
+        raise UserError("the checkpoint cannot be written")
+
+
+def test_rows_that_are_lost_at_the_end_are_an_error_that_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = RunRecorder(tmp_path, max_steps=6)
+    assert recorder._sinks is not None
+    monkeypatch.setattr(recorder._sinks.metrics, "_file", Disk(recorder._sinks.metrics._file, room=5))
+    with pytest.raises(OSError, match="No space left") as caught, recorder:
+        recorder.train_row(train_row(2))
+    assert caught.value.filename == str(tmp_path / "metrics.jsonl")
 
 
 def test_tensorboard_goes_on_in_a_new_file_when_there_is_room_again(
