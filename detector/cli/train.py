@@ -7,6 +7,8 @@ from pathlib import Path
 
 from detector.cli.errors import run_command
 from detector.config_io import format_config, load_config_with_origins
+from detector.engine.stop import StopRequest, stopped_before_steps
+from detector.errors import StoppedEarly
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,22 +47,27 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         UserError: if anything that the user gave is wrong.
+        StoppedEarly: see :func:`detector.engine.train.train`.
     """
     loaded = load_config_with_origins(args.config, args.overrides)
     if args.print_config:
         print(format_config(loaded), end="")
         return 0
-    from detector.engine.train import train  # imports torch: not before the configuration is known to be right
-
-    train(
-        loaded.config,
-        loaded.origins,
-        notes=loaded.notes,
-        resume=args.resume,
-        init_from=args.init_from,
-        overwrite=args.overwrite,
-        allow_changes=args.allow_changes,
-    )
+    with StopRequest(loaded.config.time_limit_seconds) as stop:
+        try:
+            from detector.engine.train import train  # imports torch: not before the configuration is known to be right
+        except KeyboardInterrupt:
+            raise StoppedEarly(stopped_before_steps(stop)) from None
+        train(
+            loaded.config,
+            loaded.origins,
+            notes=loaded.notes,
+            resume=args.resume,
+            init_from=args.init_from,
+            overwrite=args.overwrite,
+            allow_changes=args.allow_changes,
+            stop=stop,
+        )
     return 0
 
 

@@ -78,3 +78,8 @@ class StopRequest:
                 raise KeyboardInterrupt
         elif not ("TORCHELASTIC_RUN_ID" in os.environ and time.monotonic() - self._noted_at < ECHO_SECONDS):
             os._exit(128 + number)  # checkpoints are whole at every moment
+
+
+def stopped_before_steps(stop: StopRequest) -> str:
+    """Return what to say where a run was stopped while it started."""
+    return f"stopped by {stop.reason} before the first step; there was nothing to save. Start again by the same command"

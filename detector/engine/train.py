@@ -3,6 +3,7 @@
 import gc
 import itertools
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from torch import Tensor
@@ -17,7 +18,7 @@ from detector.engine.run_folder import discard_unstarted_run
 from detector.engine.sanity import PRIOR, InitialLoss, check_first_loss, check_prior
 from detector.engine.saving import RunSaver, how_to_continue
 from detector.engine.schedule import attach_schedule, is_due
-from detector.engine.stop import StopRequest
+from detector.engine.stop import StopRequest, stopped_before_steps
 from detector.errors import StoppedEarly, UserError
 from detector.telemetry import Finding, StepTotals, TrainRow, WarningRow
 
@@ -31,10 +32,12 @@ def train(
     init_from: Path | None = None,
     overwrite: bool = False,
     allow_changes: bool = False,
+    stop: StopRequest | None = None,
 ) -> None:
     """Train a detector as a configuration says; see :func:`detector.engine.run.build_run` for the arguments.
 
-    ``notes`` are lines to be printed with the start-up report.
+    ``notes`` are lines to be printed with the start-up report. ``stop`` is what listens to signals already; None: that
+    begins here.
 
     Raises:
         UserError: if anything that the user gave is wrong.
@@ -42,14 +45,14 @@ def train(
         DivergedError: after too many non-finite steps in a row.
         ResourceError: if the memory is not enough, or loader processes are killed again and again.
     """
-    with StopRequest(config.time_limit_seconds) as stop:
+    with StopRequest(config.time_limit_seconds) if stop is None else nullcontext(stop) as stop:
         try:
             run = build_run(
                 config, origins, resume=resume, init_from=init_from, overwrite=overwrite, allow_changes=allow_changes
             )
             stop.begin_steps()
         except KeyboardInterrupt:
-            raise StoppedEarly(f"stopped by {stop.reason} before the first step; there was nothing to save") from None
+            raise StoppedEarly(stopped_before_steps(stop)) from None
         try:
             with run.recorder:
                 for note in notes:
@@ -88,12 +91,12 @@ def train_loop(run: Run, stop: StopRequest | None = None) -> None:
 
             # Step
             lr = float(scheduler.get_last_lr()[0])
-            device_batches = [batch.to(run.device) for batch in host_batches]
             must_log = is_due(step, config.log_every, last_step)
-            if step == 1 and not state.is_initialised:
-                _check_prior(run)
-                expected = run.stepper.expected_first_loss(device_batches, prior=config.model.head.prior)
             with explained_out_of_memory(step, host_batches, config, run.device):
+                device_batches = [batch.to(run.device) for batch in host_batches]
+                if step == 1 and not state.is_initialised:
+                    _check_prior(run)
+                    expected = run.stepper.expected_first_loss(device_batches, prior=config.model.head.prior)
                 result = run.stepper(device_batches, detail=must_log)
             scheduler.step()
             state.step = step

@@ -97,3 +97,28 @@ def test_durations_are_read_as_people_write_them(text: str, seconds: int) -> Non
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"expected .*found"):
         parse_duration(text)
+
+
+def test_a_signal_while_the_libraries_are_imported_ends_a_run_with_75(tmp_path: Path) -> None:
+    script = """
+import os, signal, sys
+class Signalled:
+    def find_spec(self, name, path=None, target=None):
+        if name == "detector.engine.train":
+            os.kill(os.getpid(), signal.SIGUSR1)
+sys.meta_path.insert(0, Signalled())
+from detector.cli.train import main
+sys.exit(main(["--config", "retina_demo", "output_dir=run"]))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    expected = "stopped by SIGUSR1 before the first step; there was nothing to save. Start again by the same command\n"
+    assert (result.returncode, result.stderr) == (75, expected)
+    assert not (tmp_path / "run").exists()
