@@ -15,12 +15,14 @@ import multiprocessing
 import os
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import torch
 from benchmarking import Figure, describe_hardware, make_parser, print_figures, print_table, write_figures
-from benchmarking.loader_pipelines import FLOOR, MAX_SIDE, PIPELINES, SHORT_SIDE, one_thread
+from benchmarking.loader_pipelines import FLOOR, MAX_SIDE, PIPELINES, SHORT_SIDE, Pipeline, one_thread
 from benchmarking.timing import spread_of
 
 from detector.config import DataConfig, SplitConfig
@@ -34,33 +36,67 @@ IDLE_SECONDS = 0.05
 """Workers that have used no processor time for so long have made all batches that they were asked for."""
 
 
-def worker_seconds() -> float:
-    """Return the processor seconds of all child processes (Linux), when they have nothing left to do."""
-    files = [Path(f"/proc/{child.pid}/schedstat") for child in multiprocessing.active_children()]
+@dataclass
+class Running:
+    """A pipeline that loads, and what it has cost.
+
+    Attributes:
+        batches: of the pipeline, without end.
+        workers: numbers of its processes.
+        seconds: processor seconds an image of the rounds that count.
+    """
+
+    batches: Iterator[object]
+    workers: tuple[int, ...]
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory that each process has had, added up (Linux); with what it shares with others."""
+        lines = [line for pid in self.workers for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+    def load(self, num_batches: int) -> float:
+        """Take batches and return the processor seconds, of this process and of the workers."""
+        start_workers, start = cpu_seconds(self.workers), time.process_time()
+        for _ in islice(self.batches, num_batches):
+            pass
+        used = time.process_time() - start
+        return used + cpu_seconds(self.workers) - start_workers
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """Return the processor seconds of all threads of processes (Linux), when they have nothing left to do."""
     used = -1
-    while (now := sum(int(file.read_text().split()[0]) for file in files)) != used:
+    while (now := sum(_nanoseconds(pid) for pid in pids)) != used:
         used = now
         time.sleep(IDLE_SECONDS)
     return used / 1e9
 
 
-def measure(data: DataConfig, dataset: DetectionDataset, *, rounds: int, warmup: int) -> dict[str, list[float]]:
-    """Return the processor seconds per image of each pipeline in each round of 128 images or more."""
+def _nanoseconds(pid: int) -> int:
+    return sum(int(file.read_text().split()[0]) for file in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+
+
+def start(pipeline: Pipeline, data: DataConfig, dataset: DetectionDataset) -> Running:
+    """Start a pipeline and take its first batch."""
+    before = {child.pid for child in multiprocessing.active_children()}
+    batches = pipeline(data, dataset)
+    next(batches)
+    pids = [child.pid for child in multiprocessing.active_children() if child.pid not in before]
+    return Running(batches, tuple(pid for pid in pids if pid is not None))
+
+
+def measure(data: DataConfig, dataset: DetectionDataset, *, rounds: int, warmup: int) -> dict[str, Running]:
+    """Return the pipelines, measured in rounds of 128 images or more, one after the other in each round."""
     per_round = _batches_per_round(data)
-    seconds: dict[str, list[float]] = {name: [] for name in PIPELINES}
-    for name, pipeline in PIPELINES.items():  # one after the other: idle workers of others would count as children
-        batches = pipeline(data, dataset)
-        next(batches)
-        for round_idx in range(warmup + rounds):
-            start_workers, start = worker_seconds(), time.process_time()
-            for _ in islice(batches, per_round):
-                pass
-            used = time.process_time() - start
-            used += worker_seconds() - start_workers
+    running = {name: start(pipeline, data, dataset) for name, pipeline in PIPELINES.items()}
+    for round_idx in range(warmup + rounds):
+        for one in running.values():
+            seconds = one.load(per_round) / (per_round * data.batch_size)
             if round_idx >= warmup:
-                seconds[name].append(used / (per_round * data.batch_size))
-        del batches
-    return seconds
+                one.seconds.append(seconds)
+    return running
 
 
 def measure_stages(data: DataConfig, dataset: DetectionDataset, *, rounds: int) -> StageSeconds:
@@ -78,12 +114,16 @@ def _batches_per_round(data: DataConfig) -> int:
     return max(1, -(-128 // data.batch_size))
 
 
-def report(seconds: dict[str, list[float]]) -> list[Figure]:
-    """Print the pipelines side by side and return the figures."""
-    best = {name: min(values) for name, values in seconds.items()}
+def report(running: dict[str, Running]) -> list[Figure]:
+    """Print the pipelines side by side and return the figures; ratios are those within a round."""
+    ours = running["ours"].seconds
+    over_ours = {
+        name: spread_of([theirs / our for theirs, our in zip(one.seconds, ours, strict=True)])
+        for name, one in running.items()
+    }
     rows = []
-    for name, values in seconds.items():
-        spread = spread_of(values)
+    for name, one in running.items():
+        spread = spread_of(one.seconds)
         rows.append(
             {
                 "what": name,
@@ -91,24 +131,19 @@ def report(seconds: dict[str, list[float]]) -> list[Figure]:
                 "quartiles": f"{1e3 * spread.low:.2f} – {1e3 * spread.high:.2f}",
                 "min ms": f"{1e3 * spread.minimum:.2f}",
                 "images per cpu second": f"{1 / spread.median:.0f}",
-                "× ours": f"{spread.median / spread_of(seconds['ours']).median:.2f}",
+                "× ours": f"{over_ours[name].median:.2f}",
+                "peak MiB of the workers": f"{one.peak_bytes / 2**20:.0f}" if one.workers else "",
             }
         )
     print_table(rows)
-    ours_spread = spread_of(seconds["ours"])
-    figures = [
-        Figure(
-            "loader.images_per_cpu_second",
-            1 / ours_spread.median,
-            1 / ours_spread.high,
-            1 / ours_spread.low,
-            note=f"{1 / best['ours']:.0f} in the best round",
-        )
-    ]
+    spread = spread_of(ours)
+    note = f"{1 / spread.minimum:.0f} in the best round"
+    figures = [Figure("loader.images_per_cpu_second", 1 / spread.median, 1 / spread.high, 1 / spread.low, note=note)]
     for name in ("torchvision", "Pillow"):
-        ratio = spread_of(seconds[name]).median / ours_spread.median
-        figures.append(Figure(f"loader.speedup.{name.lower()}", ratio, unit="x"))
-    figures.append(Figure("loader.over_floor", ours_spread.median / spread_of(seconds[FLOOR]).median, unit="x"))
+        ratio = over_ours[name]
+        figures.append(Figure(f"loader.speedup.{name.lower()}", ratio.median, ratio.low, ratio.high, unit="x"))
+    over_floor = spread_of([our / floor for our, floor in zip(ours, running[FLOOR].seconds, strict=True)])
+    figures.append(Figure("loader.over_floor", over_floor.median, over_floor.low, over_floor.high, unit="x"))
     return figures
 
 
@@ -151,14 +186,14 @@ def main() -> None:
             num_workers=args.workers,
         )
         dataset = open_coco_dataset(annotations, images)
-        seconds = measure(data, dataset, rounds=args.repeats, warmup=args.warmup)
+        running = measure(data, dataset, rounds=args.repeats, warmup=args.warmup)
         stages = measure_stages(data, dataset, rounds=args.repeats)
     print(f"{hardware}\n{len(dataset)} images, {args.workers} worker(s), batches of {args.batch_size}")
-    figures = report(seconds)
+    figures = report(running)
     print("ours by the clock, ms an image:", ", ".join(f"{k} {1e3 * v:.2f}" for k, v in stages._asdict().items()))
     print_figures(figures, hardware)
     if args.json:
-        write_figures(args.json, figures, hardware, details=seconds)
+        write_figures(args.json, figures, hardware, details={name: one.seconds for name, one in running.items()})
 
 
 if __name__ == "__main__":

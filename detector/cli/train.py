@@ -7,8 +7,7 @@ from pathlib import Path
 
 from detector.cli.errors import run_command
 from detector.config_io import format_config, load_config_with_origins
-from detector.engine.stop import StopRequest, stopped_before_steps
-from detector.errors import StoppedEarly
+from detector.engine.stop import StopRequest, starting
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,10 +53,8 @@ def run(args: argparse.Namespace) -> int:
         print(format_config(loaded), end="")
         return 0
     with StopRequest(loaded.config.time_limit_seconds) as stop:
-        try:
+        with starting(stop):
             from detector.engine.train import train  # imports torch: not before the configuration is known to be right
-        except KeyboardInterrupt:
-            raise StoppedEarly(stopped_before_steps(stop)) from None
         train(
             loaded.config,
             loaded.origins,

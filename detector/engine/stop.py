@@ -3,8 +3,12 @@
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Final, Self
+
+from detector.errors import StoppedEarly, UserError
 
 ECHO_SECONDS: Final = 2.0
 """Under torchrun a signal again within this time is the same request: a batch system signals every process, and
@@ -80,6 +84,24 @@ class StopRequest:
             os._exit(128 + number)  # checkpoints are whole at every moment
 
 
-def stopped_before_steps(stop: StopRequest) -> str:
-    """Return what to say where a run was stopped while it started."""
-    return f"stopped by {stop.reason} before the first step; there was nothing to save. Start again by the same command"
+@contextmanager
+def starting(stop: StopRequest) -> Iterator[None]:
+    """Take what a signal makes of the start of a run for what it is.
+
+    KeyboardInterrupt comes out of the midst of whatever is done, and libraries make other errors of it: pydantic, in
+    the midst of a model, says that its schema is wrong.
+
+    Raises:
+        StoppedEarly: for any error after a signal, but for those of the user's input.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except (KeyboardInterrupt, Exception):
+        if stop.signal_name is None:
+            raise
+        raise StoppedEarly(
+            f"stopped by {stop.signal_name} before the first step; there was nothing to save. Start again by the same "
+            "command"
+        ) from None

@@ -18,7 +18,7 @@ from detector.engine.run_folder import discard_unstarted_run
 from detector.engine.sanity import PRIOR, InitialLoss, check_first_loss, check_prior
 from detector.engine.saving import RunSaver, how_to_continue
 from detector.engine.schedule import attach_schedule, is_due
-from detector.engine.stop import StopRequest, stopped_before_steps
+from detector.engine.stop import StopRequest, starting
 from detector.errors import StoppedEarly, UserError
 from detector.telemetry import Finding, StepTotals, TrainRow, WarningRow
 
@@ -46,13 +46,11 @@ def train(
         ResourceError: if the memory is not enough, or loader processes are killed again and again.
     """
     with StopRequest(config.time_limit_seconds) if stop is None else nullcontext(stop) as stop:
-        try:
+        with starting(stop):
             run = build_run(
                 config, origins, resume=resume, init_from=init_from, overwrite=overwrite, allow_changes=allow_changes
             )
             stop.begin_steps()
-        except KeyboardInterrupt:
-            raise StoppedEarly(stopped_before_steps(stop)) from None
         try:
             with run.recorder:
                 for note in notes:

@@ -28,6 +28,7 @@ SHORT_SIDE: Final = 800
 MAX_SIDE: Final = 1333
 
 Batches = Iterator[object]
+Pipeline = Callable[[DataConfig, DetectionDataset], Batches]
 
 
 class TorchvisionImages(Dataset[Any]):
@@ -111,7 +112,7 @@ def floor(data: DataConfig, dataset: DetectionDataset) -> Batches:
 
 
 FLOOR: Final = "OpenCV: decode and resize alone"
-PIPELINES: Final[dict[str, Callable[[DataConfig, DetectionDataset], Batches]]] = {
+PIPELINES: Final[dict[str, Pipeline]] = {
     "ours": ours,
     "torchvision": theirs,
     "Pillow": pillow,

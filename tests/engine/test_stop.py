@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from detector.config.duration import parse_duration
-from detector.engine.stop import StopRequest
+from detector.engine.stop import StopRequest, starting
+from detector.errors import StoppedEarly, UserError
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,7 +17,8 @@ def run_script(body: str, **environment: str) -> subprocess.CompletedProcess[str
     """Run lines in which ``stop`` is entered and ``send(name)`` signals the process itself."""
     script = f"""
 import os, signal, sys, time
-from detector.engine.stop import StopRequest
+from detector.engine.stop import StopRequest, starting
+from detector.errors import StoppedEarly, UserError
 def send(name):
     os.kill(os.getpid(), getattr(signal, name))
 with StopRequest() as stop:
@@ -122,3 +124,19 @@ sys.exit(main(["--config", "retina_demo", "output_dir=run"]))
     expected = "stopped by SIGUSR1 before the first step; there was nothing to save. Start again by the same command\n"
     assert (result.returncode, result.stderr) == (75, expected)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a schema is wrong")])
+def test_any_error_after_a_signal_at_the_start_is_the_stop(error: BaseException) -> None:
+    stop = StopRequest()
+    stop.signal_name = "SIGTERM"
+    with pytest.raises(StoppedEarly, match="stopped by SIGTERM before the first step"), starting(stop):
+        raise error
+
+
+@pytest.mark.parametrize(("signal_name", "error"), [(None, RuntimeError("wrong")), ("SIGTERM", UserError("wrong"))])
+def test_other_errors_at_the_start_are_what_they_are(signal_name: str | None, error: Exception) -> None:
+    stop = StopRequest()
+    stop.signal_name = signal_name
+    with pytest.raises(type(error), match="wrong"), starting(stop):
+        raise error

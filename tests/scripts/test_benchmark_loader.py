@@ -30,6 +30,19 @@ def test_all_pipelines_load_the_same_images_in_the_same_order(tmp_path: Path) ->
     assert indices == list(pillow.image_ids)
 
 
+def test_the_processor_time_of_every_thread_of_a_process_counts() -> None:
+    program = "import threading, time\nbusy = threading.Thread(target=lambda: sum(range(10**7)))\nbusy.start()\n"
+    program += "busy.join()\nkept = threading.Thread(target=lambda: (sum(range(2 * 10**7)), time.sleep(60)))\n"
+    program += "kept.start()\nprint(flush=True)\n"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        leader = Path(f"/proc/{process.pid}/schedstat")
+        counted = benchmark.cpu_seconds([process.pid])
+        assert counted > int(leader.read_text().split()[0]) / 1e9 + 0.1
+        process.kill()
+
+
 @pytest.mark.slow
 def test_the_script_writes_its_figures(tmp_path: Path) -> None:
     out = tmp_path / "loader.json"
