@@ -30,6 +30,7 @@ from benchmarking import (
     timing_options,
     write_figures,
 )
+from benchmarking.timing import spread_of
 from torch import Tensor
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
@@ -134,23 +135,27 @@ def measure_growth(args: argparse.Namespace, device: torch.device) -> tuple[list
         for name, call in make_calls(args.images, thousands, num_boxes, device, ["auto"], peer=num_boxes < 500).items():
             calls[f"{name}, {thousands}k anchors x {num_boxes} boxes"] = call
     options = timing_options(args) | {"repeats": min(3, args.repeats)}
-    seconds = {
-        name: timing.seconds(args.clock).median
-        for name, timing in time_in_turn(calls, device=device, **options).items()
-    }
+    timings = time_in_turn(calls, device=device, **options)
+    seconds = {name: timing.seconds(args.clock).median for name, timing in timings.items()}
     print("\ngrowth")
     print_table([{"what": name, f"{args.clock} ms": f"{1000 * value:.4g}"} for name, value in seconds.items()])
 
-    def ratio(name: str, more: tuple[int, int], fewer: tuple[int, int]) -> float:
-        high, low = (seconds[f"{name}, {size[0]}k anchors x {size[1]} boxes"] for size in (more, fewer))
-        return high / low
+    def ratios(name: str, more: tuple[int, int], fewer: tuple[int, int]) -> list[float]:
+        """Return the ratio of each round."""
+        high, low = (
+            getattr(timings[f"{name}, {size[0]}k anchors x {size[1]} boxes"], args.clock) for size in (more, fewer)
+        )
+        return [one / other for one, other in zip(high, low, strict=True)]
 
     anchors = len(make_anchors(400, device)) / len(make_anchors(100, device))
-    boxes, peer_boxes = (ratio(name, (200, 100), (200, 10)) for name in ("auto", PEER))
+    boxes, peer_boxes = (ratios(name, (200, 100), (200, 10)) for name in ("auto", PEER))
+    spreads = {
+        "anchors": spread_of([ratio / anchors for ratio in ratios("auto", (400, 20), (100, 20))]),
+        "boxes": spread_of(boxes),
+        "boxes_over_torchvision": spread_of([ours / theirs for ours, theirs in zip(boxes, peer_boxes, strict=True)]),
+    }
     figures = [
-        Figure("assign.growth.anchors", ratio("auto", (400, 20), (100, 20)) / anchors),
-        Figure("assign.growth.boxes", boxes),
-        Figure("assign.growth.boxes_over_torchvision", boxes / peer_boxes),
+        Figure(f"assign.growth.{name}", spread.median, spread.low, spread.high) for name, spread in spreads.items()
     ]
     return figures, [{"what": name, "seconds": value} for name, value in seconds.items()]
 

@@ -13,7 +13,15 @@ from functools import partial
 from typing import Final, NamedTuple
 
 import torch
-from benchmarking import describe_hardware, make_parser, print_table, time_in_turn, timing_options
+from benchmarking import (
+    Figure,
+    describe_hardware,
+    make_parser,
+    print_table,
+    time_in_turn,
+    timing_options,
+    write_figures,
+)
 from torch import Tensor
 
 from detector.ops.winograd import transform_weight, winograd_conv2d
@@ -57,14 +65,18 @@ def main() -> None:
     args = parser.parse_args()
     if args.device != "cpu":
         parser.error("these are a CPU's convolutions; a GPU's are cuDNN's")
-    print(describe_hardware(torch.device("cpu")))
-    rows = []
+    hardware = describe_hardware(torch.device("cpu"))
+    print(hardware)
+    rows, figures = [], []
     for layer in LAYERS:
         for name, calls in ways(layer).items():
             timings = time_in_turn(calls, device=torch.device("cpu"), **timing_options(args))
-            rates = {key: f"{layer.flops / timings[key].seconds(args.clock).median / 1e9:.0f}" for key in PASSES}
-            rows.append({"GFLOP/s": f"{layer}, {name}", **rates})
+            rates = {key: layer.flops / timings[key].seconds(args.clock).median / 1e9 for key in PASSES}
+            rows.append({"GFLOP/s": f"{layer}, {name}", **{key: f"{rate:.0f}" for key, rate in rates.items()}})
+            figures += [Figure(f"{layer}, {name}: {key}", rate, unit="GFLOP/s") for key, rate in rates.items()]
     print_table(rows)
+    if args.json:
+        write_figures(args.json, figures, hardware)
 
 
 def ways(layer: Layer) -> dict[str, dict[str, Callable[[], object]]]:

@@ -1,12 +1,13 @@
-"""Scoring and post-processing of ours against pycocotools and torchvision, in one process, alternating.
+"""Scoring and post-processing of ours against pycocotools and torchvision, in one process.
 
     python scripts/benchmark_evaluation.py                                    # 5,000 images, 500,000 detections
     python scripts/benchmark_evaluation.py --images 500 --json evaluation.json
 
 Scoring: from detections of a set of COCO's size (80 classes, 7 objects and 100 detections an image, 2 % crowds, equal
 scores) to the 12 numbers and those of each class, conversions included. pycocotools gets what its users give it, a list
-of dictionaries that is there already; both sides must come to the same numbers. Post-processing: from a network's
-outputs for 800 x 1088 pixels to detections, against torchvision's method on the same outputs.
+of dictionaries that is there already; both sides must come to the same numbers. It takes a minute, and so is timed
+once, after a first time. Post-processing: from a network's outputs for 800 x 1088 pixels to detections, in turn with
+torchvision's method on the same outputs.
 """
 
 import contextlib
@@ -70,7 +71,7 @@ def main() -> None:
     def reference() -> None:
         scores["pycocotools"] = by_pycocotools(ground_truth, entries)
 
-    # pycocotools takes half a minute: once, after a small set has warmed both.
+    # A small set warms both.
     small_truth, small = make_set(50)
     score(small_truth, small, scorer=scorer)
     by_pycocotools(small_truth, list(small.entries()))

@@ -71,7 +71,8 @@ class Config(Section):
     compile: Literal["off", "model", "step"] = "off"
     """Train through compiled graphs, one for every shape of `data.buckets`: of the network, or of the network and the
     losses. Faster on a GPU after minutes of compilation; resume and checkpoints do not change. On a CPU it turns
-    `convolution: winograd` off, which gains more there."""
+    `convolution: winograd` off, which gains more there. step compiles the plain form of the focal loss, with the memory
+    of its temporaries: `loss.backend` must be auto."""
     cuda_graphs: bool = False
     """With `compile`: replay each graph's kernels in one launch; for few images per GPU. Needs `images_per_forward` to
     be a step's whole share."""
@@ -134,6 +135,11 @@ class Config(Section):
             raise ValueError("cuda_graphs: needs a GPU, found device: cpu")
         if self.compile == "off":
             return
+        if self.compile == "step" and self.loss.backend != "auto":
+            raise ValueError(
+                f"loss.backend: compile: step compiles the loss and does not use {self.loss.backend}; "
+                "set loss.backend=auto, or compile=model"
+            )
         if self.data.buckets is None:
             raise ValueError(
                 f"compile: {self.compile} makes one graph for every padded shape and needs data.buckets to bound them, "

@@ -97,7 +97,7 @@ class LossConfig(Section):
     foreground anchors (paper, torchvision); ema: like batch with a running mean of the count (detectron2)."""
     backend: Literal["auto", "eager", "triton"] = "auto"
     """What computes the sigmoid focal loss: plain torch operations, or Triton's kernels on a GPU; auto: triton where it
-    can. The other class losses are always eager."""
+    can. The other class losses are always eager. With `compile: step` torch's compiler computes it."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

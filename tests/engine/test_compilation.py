@@ -50,6 +50,7 @@ def test_off_changes_nothing():
     [
         (["compile=model"], "model makes one graph for every padded shape and needs data.buckets"),
         (["compile=step", f"data.buckets={[[96, 96 + i] for i in range(9)]}"], "at most 8 shapes, found 9"),
+        (["compile=step", BUCKETS, "loss.backend=eager"], "compile: step compiles the loss and does not use eager"),
         (["cuda_graphs=true", "device=auto"], "set compile=model or compile=step too"),
         (["cuda_graphs=true", "compile=model", BUCKETS, "device=cpu"], "needs a GPU, found .*cpu"),
     ],

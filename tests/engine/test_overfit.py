@@ -1,9 +1,11 @@
 """The whole chain learns: a few images are learnt by heart, boxes included."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from detector.cli.evaluate import main as evaluate
 from detector.engine.train import train
 from tests.engine.tiny import read_rows, tiny_config
 
@@ -31,3 +33,15 @@ def test_eight_images_are_learnt_by_heart(tmp_path: Path):
     assert evaluation["AP"] >= 0.9
     rows = read_rows(Path(config.output_dir), "train")
     assert rows[-1]["loss"] < 0.1 * rows[0]["loss"]
+    assert_both_scorers_agree_on_its_detections(Path(config.output_dir), evaluation["AP"])
+
+
+def assert_both_scorers_agree_on_its_detections(run: Path, expected: float) -> None:
+    found = {}
+    for scorer in ("hotcoco", "pycocotools"):
+        out = run / f"{scorer}.json"
+        line = ["--checkpoint", str(run / "checkpoints/last.pt"), "--metrics-out", str(out)]
+        assert evaluate([*line, f"eval.scorer={scorer}"]) == 0
+        found[scorer] = json.loads(out.read_text())
+    assert found["hotcoco"] == found["pycocotools"]
+    assert found["hotcoco"]["AP"] == expected

@@ -287,7 +287,7 @@ def test_results_have_original_ids_and_the_exact_float32_numbers() -> None:
     torch.testing.assert_close(boxes[0], torch.tensor([0.1, 0.2, 10.3, 20.7]), rtol=0, atol=0)  # not written into
 
 
-def test_results_of_the_networks_own_detections_equal_pycocotools(tmp_path: Path) -> None:
+def test_detections_at_objects_with_any_class_and_score_equal_pycocotools(tmp_path: Path) -> None:
     generator = np.random.default_rng(9)
     dataset = random_dataset(generator)
     path = write(tmp_path / "val.json", dataset)

@@ -1,5 +1,8 @@
 """scripts/benchmark_convolutions.py: what it times is the same computation each way."""
 
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import benchmark_convolutions as benchmark
@@ -22,3 +25,18 @@ def test_each_way_computes_the_same(one_pass: str) -> None:
 def test_operations_are_those_of_the_direct_convolution() -> None:
     # 4 outputs a channel, each the sum over 3 channels of 9 products: a product and a sum each
     assert benchmark.Layer(1, 3, 2, 2).flops == 4 * 3 * 3 * 9 * 2
+
+
+def test_the_rates_are_printed_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(benchmark, "LAYERS", (benchmark.Layer(1, 4, 8, 8),))
+    out = tmp_path / "rates.json"
+    monkeypatch.setattr(
+        sys, "argv", ["benchmark_convolutions.py", "--repeats", "1", "--warmup", "1", "--json", str(out)]
+    )
+    benchmark.main()
+    figures = {figure["figure"]: figure["value"] for figure in json.loads(out.read_text())["figures"]}
+    assert len(figures) == 3 * len(benchmark.PASSES)
+    assert all(value > 0 for value in figures.values())
+    assert "4 → 4 channels, 1 x 8 x 8, winograd, channels last" in capsys.readouterr().out
