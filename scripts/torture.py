@@ -1,6 +1,6 @@
 """Kill, stop, starve and damage training runs, and see that each continues as if nothing had happened.
 
-    python scripts/torture.py                 # the long form: 100 kills and more, about half an hour on 2 CPU cores
+    python scripts/torture.py                 # the long form: 100 kills and more, 45 minutes on 2 CPU cores
     python scripts/torture.py --short         # a few of each
     python scripts/torture.py --only kills signals --seed 3
 

@@ -38,6 +38,9 @@ class BatchLoader:
         make_loader: makes the loader of a sampler's batches.
         sampler: deals the batches.
         max_unreadable: different images that may be skipped.
+        keeps_workers: whether the worker processes wait for the next pass. Each holds the memory of the training
+            process as it was when it was started, page by page as that changes its own: those that are idle for long
+            should rather end.
     """
 
     def __init__(
@@ -45,7 +48,11 @@ class BatchLoader:
         make_loader: "Callable[[Sampler[list[SampleKey]]], DataLoader[Loaded]]",
         sampler: BatchSampler,
         max_unreadable: int = 0,
+        *,
+        keeps_workers: bool = True,
     ) -> None:
+        self._keeps_workers = keeps_workers
+        self._has_begun = False
         self._sampler = ContinuedSampler(sampler)
         self._make_loader = make_loader
         self._loader = make_loader(self._sampler)
@@ -78,12 +85,14 @@ class BatchLoader:
 
     def _open_again(self, first: int) -> "Stream[Loaded]":
         """Make a new loader in place of one with a dead process, and start it at the batch that was next."""
-        self._loader = self._make_loader(self._sampler)
+        self._loader, self._has_begun = self._make_loader(self._sampler), False
         return self._open(first)
 
     def _open(self, first: int = 0) -> "Stream[Loaded]":
-        if discard_if_dead(self._loader._iterator):
+        is_spent = self._has_begun and self._loader.num_workers > 0 and not self._keeps_workers
+        if is_spent or discard_if_dead(self._loader._iterator):
             self._loader = self._make_loader(self._sampler)
+        self._has_begun = True
         self._sampler.first = first
         try:
             with _quiet_about_many_workers():
@@ -202,8 +211,15 @@ def build_eval_loader(
     )
     make_source = partial(BatchSource, dataset, padding, data.max_side)
     make_buffers = partial(build_buffers, data, batch_size)
-    make_loader = partial(_data_loader, make_source, make_buffers, num_workers=data.num_workers, pin_memory=pin_memory)
-    return BatchLoader(make_loader, sampler)
+    make_loader = partial(
+        _data_loader,
+        make_source,
+        make_buffers,
+        num_workers=data.num_workers,
+        pin_memory=pin_memory,
+        keeps_workers=False,
+    )
+    return BatchLoader(make_loader, sampler, keeps_workers=False)
 
 
 def _data_loader(
@@ -212,6 +228,8 @@ def _data_loader(
     sampler: Sampler[list[SampleKey]],
     num_workers: int,
     pin_memory: bool,
+    *,
+    keeps_workers: bool = True,
 ) -> "DataLoader[Loaded]":
     buffers = make_buffers()  # new ones for every loader: what is left of one before must not write to them
     with _quiet_about_many_workers():
@@ -222,7 +240,7 @@ def _data_loader(
             prefetch_factor=PREFETCH_FACTOR if num_workers else None,
             collate_fn=_as_it_is,
             pin_memory=pin_memory,
-            persistent_workers=num_workers > 0,
+            persistent_workers=keeps_workers and num_workers > 0,
             worker_init_fn=_start_worker,
             # A generator of its own: iterating must not move the global random state of the training process.
             generator=torch.Generator(),

@@ -2,6 +2,7 @@ import logging
 import os
 import pickle
 from itertools import islice
+from multiprocessing import active_children
 from typing import Any
 
 import numpy as np
@@ -239,12 +240,15 @@ def test_batches_that_are_let_go_leave_their_memory_to_later_ones(num_workers: i
 
 
 def test_evaluating_again_gives_the_same_batches_and_keeps_no_memory_in_between() -> None:
+    before = {*active_children()}
     loader = build_eval_loader(config(num_workers=2), FakeDataset(), short_side=48, batch_size=3)
     first = []
     for batch in loader:
         first.append(batch.images.clone())
         del batch
     assert os.fstat(loader.buffers._fd).st_blocks == 0
+    assert {*active_children()} <= before  # nor any process
+    next(iter(loader))  # a pass that is given up
     for actual, expected in zip(loader, first, strict=True):
         assert_close(actual.images, expected, atol=0, rtol=0)
 

@@ -70,16 +70,15 @@ def test_an_evaluation_goes_on_and_the_next_one_begins_at_its_beginning(tmp_path
             assert_same(actual, same)
 
 
-def test_a_process_that_dies_between_two_evaluations_is_named_and_replaced(caplog: pytest.LogCaptureFixture) -> None:
-    options: dict[str, Any] = {"short_side": 48, "batch_size": 3}
-    expected = list(build_eval_loader(config(), FakeDataset(), **options))
-    loader = build_eval_loader(config(num_workers=2), FakeDataset(), **options)
-    list(loader)
+def test_a_process_that_dies_between_two_passes_is_named_and_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    expected = list(islice(train_loader(config(), FakeDataset()), 3))
+    loader = train_loader(config(num_workers=2), FakeDataset())
+    list(islice(loader, 3))
     idle = loader._loader._iterator
     assert isinstance(idle, _MultiProcessingDataLoaderIter)
     os.kill(idle._workers[0].pid, signal.SIGKILL)
     idle._workers[0].join()
-    for actual, same in zip(loader, expected, strict=True):
+    for actual, same in zip(islice(loader, 3), expected, strict=True):
         assert_same(actual, same)
     assert f"(pid {idle._workers[0].pid}) was killed by SIGKILL" in caplog.text
 
