@@ -43,9 +43,13 @@ def describe_driver(device: torch.device) -> str:
         text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8")
     except OSError:
         text = ""
+    return f"driver {_driver_version(text)}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+
+
+def _driver_version(text: str) -> str:
+    """Return the version in what the driver's kernel module says of itself."""
     found = re.search(r"Module.*?\s(\d+\.\d[\d.]*)", text)
-    driver = found[1] if found else "unknown"
-    return f"driver {driver}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+    return found[1] if found else "unknown"
 
 
 def _library_versions() -> dict[str, str]:

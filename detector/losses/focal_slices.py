@@ -65,7 +65,7 @@ class Slices:
 
 
 def write_terms(z: Tensor, weight: float | Tensor, gamma: float, buffers: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return f(z) and f'(z), written into two of three buffers like ``z``."""
+    """Return f(z) and f'(z) of :mod:`detector.losses.focal_eager`, written into two of three buffers like ``z``."""
     p, softplus, slope = buffers
     torch.clamp_max(z, _LARGEST, out=p).exp_()
     torch.log1p(p, out=softplus)

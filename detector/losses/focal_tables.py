@@ -1,6 +1,6 @@
 """The focal loss of half types on a CPU, read from tables.
 
-A logit of 16 bits is one of 65,536 numbers, and reading its terms takes a third of the time of computing them.
+A logit of 16 bits is one of 65,536 numbers, whose terms are computed once and then read.
 
 Letters: N images, Rl anchors of a level, r of them in a slice, K classes.
 """
