@@ -40,7 +40,7 @@ from torture_hurts import (
 )
 from torture_memory import measure_growth
 from torture_runs import Setup
-from torture_trials import NUM_STEPS, Hurt, Reference, Tally, may_mount, tell_another_run, try_to_break
+from torture_trials import Hurt, Reference, Tally, may_mount, tell_another_run, try_to_break
 
 HURTS: Final[dict[str, tuple[str, Callable[[Reference], Hurt]]]] = {
     "kills": ("SIGKILL at any moment", kill_at_random),
@@ -68,6 +68,8 @@ PER_RUN: Final = {"kills": 5, "saving": 5, "sigterm": 5, "signals": 5, "workers"
 """At most so often to one run."""
 
 NUM_FUZZED: Final = {"short": 20, "long": 500}
+NUM_STEPS: Final = {"short": 8, "long": 18}
+"""Of each run."""
 MEMORY_STEPS: Final = 2000
 
 
@@ -103,12 +105,14 @@ def _arguments() -> argparse.Namespace:
 
 
 def _all_trials(args: argparse.Namespace, recipe: list[str], folder: Path) -> Iterator[Tally]:
-    table = SHORT if args.short else LONG
+    table, num_steps = (SHORT, NUM_STEPS["short"]) if args.short else (LONG, NUM_STEPS["long"])
     for num_processes in (1, 2, 3):
         counts = {name: numbers[num_processes - 1] for name, numbers in table.items() if name in args.only}
         if any(counts.values()):
             # With 6 images of a step: one micro-batch, one of 3 images, or two of one image.
-            setup = Setup([*recipe, f"data.images_per_forward={(6, 3, 1)[num_processes - 1]}"], num_processes)
+            setup = Setup(
+                [*recipe, f"data.images_per_forward={(6, 3, 1)[num_processes - 1]}"], num_processes, num_steps
+            )
             yield from _trials(setup, counts, folder / str(num_processes), args.seed)
     if "fuzz" in args.only:
         yield from _fuzz(NUM_FUZZED["short" if args.short else "long"], args.seed)
@@ -144,8 +148,8 @@ def _fuzz(num_cases: int, seed: int) -> Iterator[Tally]:
 
 
 def _memory(recipe: list[str], folder: Path) -> Iterator[Tally]:
-    recipe = [*recipe, f"schedule.max_steps={MEMORY_STEPS}", "eval.every=1000", "checkpoint.every=500"]
-    for part in measure_growth(Setup(recipe, 1), folder):
+    recipe = [*recipe, "eval.every=1000", "checkpoint.every=500"]
+    for part in measure_growth(Setup(recipe, 1, MEMORY_STEPS), folder):
         text = f"{part.growth:+.2f} MB per 1,000 steps (+- {part.noise:.2f}) at {part.megabytes:.0f} MB"
         problems = [f"it grows: {text}"] if part.is_growing else []
         yield Tally(f"memory of the {part.name}, {MEMORY_STEPS} steps: {text}", 1, 1, 1 - len(problems), problems)
@@ -183,7 +187,7 @@ def _recipe(data: Path) -> list[str]:
         *("device=cpu", "precision=fp32", "log_every=1", "seed=5"),
         *("data.short_side=[48,64]", "data.max_side=64", "data.batch_size=6", "data.num_workers=1"),
         *("model.fpn.channels=16", "model.head.num_convs=1", "ema.decay=0.9", "loss.normalizer=ema"),
-        *(f"schedule.max_steps={NUM_STEPS}", "schedule.warmup_steps=4", "eval.every=8", "eval.num_pictures=1"),
+        *("schedule.warmup_steps=4", "eval.every=8", "eval.num_pictures=1"),
         *("optimizer.lr=0.002", "eval.score_thresh=0.001"),
         *("eval.loss_profile_every=0", "checkpoint.every=3"),
     ]

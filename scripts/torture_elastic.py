@@ -22,6 +22,7 @@ def kill_under_torchrun(reference: Reference, count: int) -> Tally:
     with reference.trial_folder() as folder, (folder / "output.log").open("wb") as log:
         launcher = ["-m", "torch.distributed.run", "--standalone", "--max-restarts", str(count)]
         program = [f"--nproc-per-node={num_processes}", str(ROOT / "tools/train.py"), *reference.setup.arguments]
+        program.append(f"schedule.max_steps={reference.setup.num_steps}")
         command = [sys.executable, *launcher, *program, "output_dir=run", "--resume"]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         with subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment) as torchrun:

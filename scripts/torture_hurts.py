@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from torture_runs import StartedRun, children_of
-from torture_trials import CHECKPOINTS, NUM_STEPS, Hurt, Reference, TooLateError, resize_disk
+from torture_trials import CHECKPOINTS, Hurt, Reference, TooLateError, resize_disk
 
 USER_ERROR: Final = 2
 STOPPED_EARLY: Final = 75
-LAST_STEP_THAT_NEEDS_WORKERS: Final = NUM_STEPS - 6
-"""A little later the last images are loaded, and nobody misses a worker any more."""
+STEPS_WITHOUT_WORKERS: Final = 6
+"""At the end of a run: soon after they begin the last images are loaded, and nobody misses a worker any more."""
 
 _STEP: Final = re.compile(r"^step +(\d+)", re.MULTILINE)
 _NO_ROOM: Final = re.compile(r"step[- ]\d+(?:\.pt: the checkpoint cannot be written| is not saved)")
@@ -79,14 +79,16 @@ def ask_to_stop(reference: Reference, signals: Sequence[signal.Signals]) -> Hurt
 def kill_a_worker(reference: Reference) -> Hurt:
     """Kill a process that loads images: the run says so, replaces it and goes on; later it is asked to stop."""
 
+    last_step = reference.setup.num_steps - STEPS_WITHOUT_WORKERS
+
     def hurt(run: StartedRun, rng: random.Random) -> str | None:
         while run.is_running() and _last_step(run) == 0:
             time.sleep(0.01)
         workers = [child for pid in run.pids for child in children_of(pid)]  # of training: evaluations come later
-        moment = rng.uniform(_last_step(run), LAST_STEP_THAT_NEEDS_WORKERS)
+        moment = rng.uniform(_last_step(run), last_step)
         while run.is_running() and _last_step(run) < moment - 1:
             time.sleep(0.002)
-        if not workers or _last_step(run) > LAST_STEP_THAT_NEEDS_WORKERS:
+        if not workers or _last_step(run) > last_step:
             return _too_late(run)
         victim = rng.choice(workers)
         with contextlib.suppress(ProcessLookupError):
@@ -136,7 +138,7 @@ def fill_the_disk(reference: Reference) -> Hurt:
             return _too_late(run)
         if code in (0, STOPPED_EARLY) and printed.count("saved ") > num_saved:
             return None
-        if code == USER_ERROR and str(NUM_STEPS) in told[-1]:
+        if code == USER_ERROR and str(reference.setup.num_steps) in told[-1]:
             return None
         return f"no room for a checkpoint: exit code {code}, printed {printed[-300:]!r}"
 

@@ -31,10 +31,12 @@ class Setup:
     Attributes:
         arguments: of ``train``, without ``--resume``; the run folder is ``run`` in the folder that a run is started in.
         num_processes: of the run.
+        num_steps: of the run.
     """
 
     arguments: Sequence[str]
     num_processes: int
+    num_steps: int
 
 
 class StartedRun:
@@ -150,7 +152,7 @@ def _fork(setup: Setup, rank: int, port: int, attempt: Path, log: Path) -> int:
             os.environ["TORCHELASTIC_ERROR_FILE"] = str(attempt / str(rank) / "error.json")
         from detector.cli.train import main
 
-        code = main([*setup.arguments, "output_dir=run", "--resume"])
+        code = main([*setup.arguments, f"schedule.max_steps={setup.num_steps}", "output_dir=run", "--resume"])
         sys.stdout.flush()
     finally:
         os._exit(code)  # not through what the parent process has open

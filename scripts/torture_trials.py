@@ -6,16 +6,13 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from torture_runs import Setup, StartedRun, differences
 
 CHECKPOINTS: Final = Path("run/checkpoints")
-NUM_STEPS: Final = 18
-"""Of each run."""
-
 DISK_BYTES: Final = 8 * 2**30
 """Of a small disk, in memory: more than a run writes."""
 
@@ -169,7 +166,7 @@ def tell_another_run(reference: Reference, count: int) -> Tally:
     tally = Tally("control: another seed is found to differ", reference.setup.num_processes)
     for seed in range(count):
         with reference.trial_folder() as folder:
-            setup = Setup([*reference.setup.arguments, f"seed={100 + seed}"], reference.setup.num_processes)
+            setup = replace(reference.setup, arguments=[*reference.setup.arguments, f"seed={100 + seed}"])
             code = StartedRun(setup, folder).wait()
             found = differences(reference.folder, folder)
             is_right = code == 0 and len(found) == 2  # rows and final state

@@ -130,6 +130,9 @@ def build_run(
     config = config.model_copy(update={"precision": precision})
     transforms = build_transforms(config.data.augment, origins)
     output_dir = Path(config.output_dir)
+    # Before the first check that one process alone can fail: whoever waits for it here then sees it leave. Where they
+    # have not met yet, the wait ends after the half minute that torchrun gives to a process before it kills it.
+    join_processes(processes, device)
     if processes.is_main:
         check_run_folder(output_dir, resume=resume is not None, overwrite=overwrite)
     data = open_run_data(config, processes)
@@ -141,7 +144,6 @@ def build_run(
     make_reproducible(config.seed, deterministic=config.deterministic)
     num_shapes = None if config.data.buckets is None else len(config.data.buckets)
     search_convolutions(num_shapes, deterministic=config.deterministic)
-    join_processes(processes, device)
     provenance = describe_provenance(data, processes, device)
     checkpoint, notes = agree_on_checkpoint(processes, output_dir, resume, init_from)
     config, recipe_notes = settle_recipe(

@@ -94,6 +94,6 @@ def _wait_for_step(metrics: Path, step: int) -> None:
 
 
 if __name__ == "__main__":
-    importlib.import_module("detector.engine.train")
-
+    for heavy in ("detector.engine.train", "albumentations", "torch.utils.tensorboard"):
+        importlib.import_module(heavy)
     print(json.dumps([_launch(Launch(**launch)) for launch in json.loads(sys.argv[1])]))

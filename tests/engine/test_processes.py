@@ -11,6 +11,7 @@ import pytest
 from detector.cli.evaluate import main as evaluate
 from detector.cli.train import main as train
 from detector.engine.evaluate import evaluate_checkpoint
+from tests.engine.ranks import Launch, run_launches
 from tests.engine.tiny import make_dataset, read_rows, write_config
 
 ROOT = Path(__file__).parents[2]
@@ -71,33 +72,30 @@ def test_two_processes_log_the_losses_and_the_ap_of_one(recipe: Path, tmp_path: 
 @pytest.mark.slow
 def test_trained_batch_statistics_are_those_of_the_checkpoint_in_every_process(recipe: Path, tmp_path: Path) -> None:
     line = ["--config", str(recipe), "model.backbone.norm=batch", "optimizer.lr=0.05", "schedule.warmup_steps=0"]
-    result = torchrun(*line, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+    assert run_launches([Launch(2, line)]) == [[0, 0]]
     (row,) = read_rows(tmp_path / "run", "eval")
     losses = evaluate_checkpoint(tmp_path / "run/checkpoints/last.pt").losses
     assert {key: row[key] for key in losses} == pytest.approx(losses, rel=1e-5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("override", "expected"),
-    [
-        (
-            "data.batch_size=1",
-            "error: data.batch_size: 1 images cannot be shared equally by 2 processes",
-        ),  # met by both
-        ("output_dir=.", "error: output_dir: . is not empty"),  # met by the main one only
-    ],
-)
-def test_an_error_of_the_user_is_printed_by_one_process(
-    recipe: Path, tmp_path: Path, override: str, expected: str
-) -> None:
-    result = torchrun("--config", str(recipe), override, cwd=tmp_path)
+def test_an_error_that_the_main_process_meets_ends_all_and_is_printed_once(recipe: Path, tmp_path: Path) -> None:
+    result = torchrun("--config", str(recipe), "output_dir=.", cwd=tmp_path)
     assert result.returncode != 0
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith(expected)
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: output_dir: . is not empty")
     assert "exitcode  : 2" in result.stderr  # torchrun's own report
+    assert "SIGKILL" not in result.stderr, "a process waited for the one that had ended"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_an_error_that_all_processes_meet_is_printed_once(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_launches([Launch(2, ["--config", str(recipe), "data.batch_size=1"])]) == [[2, 2]]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: data.batch_size: 1 images cannot be shared equally by 2 processes")
     assert not (tmp_path / "run").exists()
 
 
