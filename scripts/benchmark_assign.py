@@ -140,17 +140,14 @@ def measure_growth(args: argparse.Namespace, device: torch.device) -> tuple[list
     print("\ngrowth")
     print_table([{"what": name, f"{args.clock} ms": f"{1000 * value:.4g}"} for name, value in seconds.items()])
 
-    def ratios(name: str, more: tuple[int, int], fewer: tuple[int, int]) -> list[float]:
-        """Return the ratio of each round."""
-        high, low = (
-            getattr(timings[f"{name}, {size[0]}k anchors x {size[1]} boxes"], args.clock) for size in (more, fewer)
-        )
-        return [one / other for one, other in zip(high, low, strict=True)]
+    def growths(name: str, less: tuple[int, int], more: tuple[int, int]) -> list[float]:
+        few, many = (timings[f"{name}, {size[0]}k anchors x {size[1]} boxes"] for size in (less, more))
+        return many.ratios_to(few, args.clock)
 
     anchors = len(make_anchors(400, device)) / len(make_anchors(100, device))
-    boxes, peer_boxes = (ratios(name, (200, 100), (200, 10)) for name in ("auto", PEER))
+    boxes, peer_boxes = (growths(name, (200, 10), (200, 100)) for name in ("auto", PEER))
     spreads = {
-        "anchors": spread_of([ratio / anchors for ratio in ratios("auto", (400, 20), (100, 20))]),
+        "anchors": spread_of([growth / anchors for growth in growths("auto", (100, 20), (400, 20))]),
         "boxes": spread_of(boxes),
         "boxes_over_torchvision": spread_of([ours / theirs for ours, theirs in zip(boxes, peer_boxes, strict=True)]),
     }

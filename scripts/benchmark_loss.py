@@ -18,7 +18,6 @@ import torch
 from benchmarking import (
     Ceilings,
     Figure,
-    Timing,
     describe_hardware,
     make_parser,
     measure_ceilings,
@@ -144,9 +143,13 @@ def _growth(args: argparse.Namespace, device: torch.device) -> list[Figure]:
     timings = time_in_turn(calls, device=device, **timing_options(args))
     print("\ngrowth, fp32")
     print_table([table_row(name, timing, clock=args.clock) for name, timing in timings.items()])
-    anchors = _growths(timings["quarter of the anchors"], timings["10 boxes"], args.clock)
-    boxes = _growths(timings["10 boxes"], timings["100 boxes"], args.clock)
-    theirs = _growths(timings["10 boxes, torchvision"], timings["100 boxes, torchvision"], args.clock)
+
+    def growths(less: str, more: str) -> list[float]:
+        return timings[more].ratios_to(timings[less], args.clock)
+
+    anchors = growths("quarter of the anchors", "10 boxes")
+    boxes = growths("10 boxes", "100 boxes")
+    theirs = growths("10 boxes, torchvision", "100 boxes, torchvision")
     over_theirs = [ours / their for ours, their in zip(boxes, theirs, strict=True)]
     return [
         _figure("loss.growth.anchors", spread_of([growth / 4 for growth in anchors])),
@@ -205,11 +208,6 @@ def _torchvision(case: Case) -> Callable[[], None]:
         torchvision_focal_loss(case.logits, targets, reduction="sum").backward()
 
     return call
-
-
-def _growths(small: Timing, large: Timing, clock: str) -> list[float]:
-    """Return how many times longer the large one takes, in each round."""
-    return [more / less for more, less in zip(getattr(large, clock), getattr(small, clock), strict=True)]
 
 
 def _figure(key: str, spread: Spread, note: str = "") -> Figure:

@@ -47,7 +47,11 @@ class Timing:
 
     def speedup_over(self, peer: "Timing", clock: Clock = "wall") -> Spread:
         """Return how many times faster than a peer of the same run: of the rounds' ratios, each within one round."""
-        return spread_of([p / o for o, p in zip(self._rounds(clock), peer._rounds(clock), strict=True)])
+        return spread_of(peer.ratios_to(self, clock))
+
+    def ratios_to(self, other: "Timing", clock: Clock = "wall") -> list[float]:
+        """Return how many times longer it takes than another one of the same run, in each round."""
+        return [mine / its for mine, its in zip(self._rounds(clock), other._rounds(clock), strict=True)]
 
     def _rounds(self, clock: Clock) -> tuple[float, ...]:
         return self.wall if clock == "wall" else self.cpu

@@ -54,6 +54,7 @@ def test_a_speedup_is_that_within_each_round() -> None:
     ours, theirs = Timing((1, 9, 2), (1, 1, 1), 0), Timing((4, 36, 8), (3, 3, 3), 0)
     assert ours.speedup_over(theirs) == Spread(4, 4, 4, 4)
     assert ours.speedup_over(theirs, "cpu").median == 3
+    assert theirs.ratios_to(ours) == [4, 4, 4]
 
 
 def test_the_spread_of_known_values() -> None:
