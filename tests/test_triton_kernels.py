@@ -16,6 +16,10 @@ COMPUTE_CONSTANTS = LOSS_CONSTANTS | {
 GENERAL_CONSTANTS = COMPUTE_CONSTANTS | {
     "num_classes": 1, "is_dense": False, "weight_per_class": True, "gamma_is_two": False, "rows_size": 16384,
 }  # fmt: skip
+BY_CLASS_CONSTANTS = {
+    "num_classes": 80, "weight_per_class": False, "gamma_is_two": True, "classes_size": 128, "rows_size": 32,
+    "num_steps": 16,
+}  # fmt: skip
 MATCHING = {
     **dict.fromkeys(("anchors", "gt_boxes", "best", "best_of_gt"), "*fp32"),
     **dict.fromkeys(("gt_mask", "gt_ignore"), "*u8"),
@@ -51,6 +55,18 @@ def test_the_focal_loss_compiles(dtype: str, constants: dict[str, Any], ones: bo
 
     types = LOSS | {"logits_ptr": f"*{dtype}", "gradient_ptr": f"*{dtype}"}
     assert ".entry compute_kernel" in compile_for_gpu(compute_kernel, types, constants, ones=ones)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "constants"),
+    [("bf16", BY_CLASS_CONSTANTS), ("fp32", BY_CLASS_CONSTANTS | {"weight_per_class": True, "gamma_is_two": False})],
+)
+@pytest.mark.parametrize("ones", [False, True], ids=["any", "ones"])
+def test_the_focal_loss_by_class_compiles(dtype: str, constants: dict[str, Any], ones: bool) -> None:
+    from detector.losses.focal_class_kernel import by_class_kernel
+
+    code = compile_for_gpu(by_class_kernel, LOSS | {"logits_ptr": f"*{dtype}"}, constants, ones=ones)
+    assert ".entry by_class_kernel" in code
 
 
 @pytest.mark.parametrize("ones", [False, True], ids=["any", "ones"])

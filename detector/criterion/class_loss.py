@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detector.losses.ohem import hard_example_mask
-from detector.losses.split import FocalSums, focal_sums
+from detector.losses.split import ClassSums, FocalSums, focal_sums
 from detector.structures import Activation
 
 
@@ -31,6 +31,8 @@ class ClassLoss:
         negatives_per_positive: background anchors kept per foreground anchor of an image, the hardest ones; None: all.
         all_levels: cls_logits, target_labels and divisor, as for :meth:`sums`, to the sums of all levels at once; None:
             there is no such function.
+        by_class: cls_logits and target_labels of all levels to the sums by class, in one pass, or to None, where only
+            the functions above can say; None: there is no such function.
     """
 
     per_anchor: Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -40,6 +42,7 @@ class ClassLoss:
     uses_quality: bool = False
     negatives_per_positive: float | None = None
     all_levels: Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | float], FocalSums] | None = None
+    by_class: Callable[[Sequence[Tensor], Sequence[Tensor]], ClassSums | None] | None = None
 
     def anchor_losses(
         self, cls_logits: Sequence[Tensor], target_labels: Sequence[Tensor], quality: Sequence[Tensor] | None

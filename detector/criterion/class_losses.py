@@ -18,10 +18,11 @@ from detector.losses.sigmoid_focal import (
     sigmoid_focal_background_terms,
     sigmoid_focal_loss_per_anchor,
     sigmoid_focal_sums,
+    sigmoid_focal_sums_by_class,
 )
 from detector.losses.softmax_ce import softmax_ce_loss
 from detector.losses.softmax_focal import softmax_focal_loss
-from detector.losses.split import FocalSums
+from detector.losses.split import ClassSums, FocalSums
 from detector.losses.varifocal import varifocal_background_terms, varifocal_loss_per_anchor
 from detector.ops.precision import at_least_float32
 from detector.structures import BACKGROUND
@@ -42,11 +43,16 @@ def sigmoid_focal_class_loss(*, alpha: Alpha = 0.25, gamma: float = 2.0, backend
             cls_logits, target_labels, alpha=alpha_here, gamma=gamma, divisor=divisor, backend=backend
         )
 
+    def by_class(cls_logits: Sequence[Tensor], target_labels: Sequence[Tensor]) -> ClassSums | None:
+        alpha_here = weights(cls_logits[0])
+        return sigmoid_focal_sums_by_class(cls_logits, target_labels, alpha=alpha_here, gamma=gamma, backend=backend)
+
     return ClassLoss(
         lambda x, labels, _: sigmoid_focal_loss_per_anchor(x, labels, alpha=weights(x), gamma=gamma),
         lambda x: sigmoid_focal_background_terms(x, alpha=weights(x), gamma=gamma),
         _sigmoid_probabilities,
         all_levels=all_levels,
+        by_class=by_class,
     )
 
 

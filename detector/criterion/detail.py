@@ -10,6 +10,7 @@ from torch import Tensor
 
 from detector.criterion.class_loss import ClassLoss
 from detector.criterion.result import ClassDetail
+from detector.losses.split import ClassSums
 from detector.structures import BACKGROUND, AnchorTargets, HeadOutputs
 
 
@@ -24,28 +25,51 @@ def class_detail(
     *,
     num_classes: int,
 ) -> ClassDetail:
-    """Return the class loss of a batch by class; see :meth:`detector.criterion.Criterion.detail`.
+    """Return the class loss of a batch by class; see :meth:`detector.criterion.Criterion.detail`."""
+    labels = targets.target_labels.split(outputs.anchors_per_level, dim=1)
+    sums = None if class_loss.by_class is None else class_loss.by_class(outputs.cls_logits, labels)
+    if sums is None:
+        sums = sums_by_class(class_loss, outputs.cls_logits, labels, quality, num_classes=num_classes)
+    divisor = normalizer.reshape(-1, 1) if isinstance(normalizer, Tensor) else normalizer  # [N, 1] or [1, 1]
+    classes = torch.arange(num_classes, device=gt_labels.device)
+    is_object = (gt_labels.unsqueeze(-1) == classes) & gt_mask.unsqueeze(-1)  # [N, M, K]
+    return ClassDetail(
+        (sums.foreground / divisor).sum(dim=0),
+        (sums.background / divisor).sum(dim=0),
+        sums.num_foreground.sum(dim=0),
+        is_object.sum(dim=(0, 1)),
+        sums.p_foreground.sum(),
+        sums.p_background.sum(),
+        targets.num_unmatched_gt.sum(),
+    )
+
+
+def sums_by_class(
+    class_loss: ClassLoss,
+    cls_logits: Sequence[Tensor],
+    target_labels: Sequence[Tensor],
+    quality: Sequence[Tensor] | None,
+    *,
+    num_classes: int,
+) -> ClassSums:
+    """Return the sums of any class loss.
 
     One level of one image at a time, so that what it needs in between is a few times [Rl, K] numbers, whatever the
     batch. Nothing is added up by index (whose order is open on a GPU): repeated runs give the same bits.
     """
-    labels = targets.target_labels
-    classes = torch.arange(num_classes, device=labels.device)
-    divisors = normalizer.expand(len(labels)) if isinstance(normalizer, Tensor) else [normalizer] * len(labels)
-    is_object = (gt_labels.unsqueeze(-1) == classes) & gt_mask.unsqueeze(-1)  # [N, M, K]
-    level_sums = []
-    for image_idx in range(len(labels)):
+    classes = torch.arange(num_classes, device=cls_logits[0].device)
+    image_sums = []
+    for image_idx in range(len(cls_logits[0])):
         image = slice(image_idx, image_idx + 1)
-        logits = [level[image] for level in outputs.cls_logits]
-        image_labels = labels[image].split(outputs.anchors_per_level, dim=1)
+        logits, labels = ([level[image] for level in levels] for levels in (cls_logits, target_labels))
         image_quality = None if quality is None else [level[image] for level in quality]
-        losses = class_loss.anchor_losses(logits, image_labels, image_quality)
-        for x, level_labels, loss in zip(logits, image_labels, losses, strict=True):
-            sums = _sums(class_loss, x[0], level_labels[0], loss[0], classes)
-            level_sums.append([sums[0] / divisors[image_idx], sums[1] / divisors[image_idx], *sums[2:]])
-    class_fg, class_bg, num_fg, p_fg, p_bg = (torch.stack(parts).sum(dim=0) for parts in zip(*level_sums, strict=True))
-    num_gt = is_object.sum(dim=(0, 1))
-    return ClassDetail(class_fg, class_bg, num_fg, num_gt, p_fg, p_bg, targets.num_unmatched_gt.sum())
+        losses = class_loss.anchor_losses(logits, labels, image_quality)
+        level_sums = [
+            _sums(class_loss, x[0], level_labels[0], loss[0], classes)
+            for x, level_labels, loss in zip(logits, labels, losses, strict=True)
+        ]
+        image_sums.append([torch.stack(parts).sum(dim=0) for parts in zip(*level_sums, strict=True)])
+    return ClassSums(*(torch.stack(parts) for parts in zip(*image_sums, strict=True)))
 
 
 def _sums(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from detector.losses.sigmoid_terms import Alpha, Weights, alpha_weights, check_gamma
-from detector.losses.split import FocalSums
+from detector.losses.split import ClassSums, FocalSums
 from detector.ops.precision import at_least_float32
 from detector.structures import BACKGROUND
 
@@ -84,7 +84,9 @@ class FocalKernels:
             upstream to the sums, without a graph. The gradient of the logits, multiplied by ``upstream`` before it is
             rounded to their type, is written into ``gradients``, tensors like the logits, unless that is None.
         scale_: gradients, target_labels and upstream: multiplies the gradients in place, where they are not ready.
+        by_class: cls_logits, target_labels and form to the sums by class; None: there is no such function.
     """
 
     compute: Callable[[Sequence[Tensor], Sequence[Tensor], FocalForm, Sequence[Tensor] | None, Upstream], FocalSums]
     scale_: Callable[[Sequence[Tensor], Sequence[Tensor], Upstream], None]
+    by_class: Callable[[Sequence[Tensor], Sequence[Tensor], FocalForm], ClassSums] | None = None

@@ -11,9 +11,10 @@ import torch
 import triton
 from torch import Tensor
 
+from detector.losses.focal_class_kernel import by_class_kernel
 from detector.losses.focal_form import FocalForm, FocalKernels, Upstream
 from detector.losses.focal_triton_kernels import compute_kernel, scale_kernel
-from detector.losses.split import FocalSums
+from detector.losses.split import ClassSums, FocalSums
 
 _SIZE: Final = 1024
 """Logits that a program takes at a time: with 4 warps 8 for each thread, one load of 128 bits in half types and two in
@@ -23,6 +24,12 @@ _STEPS: Final = 8
 """... and how many times, so that adding up the threads' sums, and being launched for nothing, cost little."""
 
 _NUM_WARPS: Final = 4
+
+_TILE: Final = 4096
+"""Logits that a program which adds up by class takes at a time: 32 for each thread."""
+
+_ROW_STEPS: Final = 16
+"""... and how many times: what it writes for each class is then a small part of what it has read."""
 
 _NUM_SUMS: Final = 5
 """Numbers that a program writes: foreground and background loss, foreground, background and ignored anchors."""
@@ -98,6 +105,45 @@ def scale_(gradients: Sequence[Tensor], target_labels: Sequence[Tensor], upstrea
             )
 
 
+def by_class(cls_logits: Sequence[Tensor], target_labels: Sequence[Tensor], form: FocalForm) -> ClassSums:
+    """Return the sums by class; see :class:`detector.losses.focal_form.FocalKernels`."""
+    device, (num_images, _, num_classes) = cls_logits[0].device, cls_logits[0].shape
+    classes_size = max(1, triton.next_power_of_2(num_classes))
+    rows_size = max(1, _TILE // classes_size)
+    num_runs = [triton.cdiv(logits.shape[1], rows_size * _ROW_STEPS) for logits in cls_logits]
+    num_sums = 3 * num_classes + 2
+    sums = torch.zeros(num_images, len(cls_logits), max(num_runs), num_sums, device=device)
+    own_weight, other_weight, table = _weights(form, sums)
+    with _device_of(device):
+        for level, (logits, labels) in enumerate(zip(cls_logits, target_labels, strict=True)):
+            if not logits.numel():
+                continue
+            level_sums = sums[:, level]
+            by_class_kernel[num_runs[level], num_images](
+                logits,
+                labels,
+                table,
+                level_sums,
+                logits.shape[1],
+                *logits.stride(),
+                *labels.stride(),
+                level_sums.stride(0),
+                own_weight,
+                other_weight,
+                float(form.gamma),
+                num_classes=num_classes,
+                weight_per_class=isinstance(form.own_weight, Tensor),
+                gamma_is_two=form.gamma == 2,
+                classes_size=classes_size,
+                rows_size=rows_size,
+                num_steps=_ROW_STEPS,
+                num_warps=_NUM_WARPS,
+            )
+    by_image = sums.sum(dim=(1, 2), dtype=torch.float64)
+    foreground, background, num_foreground, probabilities = by_image.split([num_classes] * 3 + [2], dim=1)
+    return ClassSums(foreground, background, num_foreground.long(), *probabilities.unbind(1))
+
+
 def _weights(form: FocalForm, unread: Tensor) -> tuple[float, float, Tensor]:
     """Return the weights of own and other terms, and in place of both their table [2K] where each class has its own."""
     if isinstance(form.own_weight, Tensor):
@@ -129,4 +175,4 @@ def _device_of(device: torch.device) -> torch.cuda.device:
     return torch.cuda.device(device if device.type == "cuda" else -1)
 
 
-TRITON: Final = FocalKernels(compute, scale_)
+TRITON: Final = FocalKernels(compute, scale_, by_class)

@@ -36,7 +36,7 @@ def _offsets(numbers, rows, classes, row_stride, class_stride, is_dense: tl.cons
 
 
 @triton.jit
-def _term(z, gamma, gamma_is_two: tl.constexpr):
+def term_and_slope(z, gamma, gamma_is_two: tl.constexpr):
     """Return p^gamma s and its derivative by z, with p = sigmoid(z) and s = softplus(z)."""
     e = tl.exp(-tl.abs(z))
     u = 1.0 + e
@@ -142,7 +142,7 @@ def compute_kernel(
             weight = tl.load(weights_ptr + classes + tl.where(is_own, 0, num_classes), mask=inside, other=0.0)
         else:
             weight = tl.where(is_own, own_weight, other_weight)
-        loss, slope = _term(sign * x, gamma, gamma_is_two)
+        loss, slope = term_and_slope(sign * x, gamma, gamma_is_two)
         foreground_sum += tl.where(labels >= 0, weight * loss, 0.0)
         background_sum += tl.where(labels == -1, weight * loss, 0.0)
         if has_gradient:

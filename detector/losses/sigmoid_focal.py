@@ -23,7 +23,7 @@ from detector.losses.sigmoid_terms import (
     check_inputs,
     focal_term,
 )
-from detector.losses.split import FocalSums, focal_sums
+from detector.losses.split import ClassSums, FocalSums, focal_sums
 
 
 def sigmoid_focal_loss(
@@ -96,6 +96,33 @@ def sigmoid_focal_sums(
     kernels = focal_kernels(backend, cls_logits[0])
     form = FocalForm.of(alpha, gamma, cls_logits[0])
     return fused_focal_sums(kernels, cls_logits, target_labels, form, divisor)
+
+
+def sigmoid_focal_sums_by_class(
+    cls_logits: Sequence[Tensor],
+    target_labels: Sequence[Tensor],
+    *,
+    alpha: Alpha = 0.25,
+    gamma: float = 2.0,
+    backend: FocalBackend = "auto",
+) -> ClassSums | None:
+    """Return the focal loss split by class, per image, if the backend has a function of its own for that, else None.
+
+    Args:
+        cls_logits: one [N, Rl, K] per level, see :func:`sigmoid_focal_sums`.
+        target_labels: one [N, Rl] int64 per level.
+        alpha: see :func:`sigmoid_focal_loss`.
+        gamma: see :func:`sigmoid_focal_loss`.
+        backend: what computes.
+
+    Raises:
+        ValueError: see :func:`sigmoid_focal_sums`.
+    """
+    _check_levels(cls_logits, target_labels)
+    kernels = focal_kernels(backend, cls_logits[0])
+    if kernels.by_class is None:
+        return None
+    return kernels.by_class(cls_logits, target_labels, FocalForm.of(alpha, gamma, cls_logits[0]))
 
 
 def sigmoid_focal_sums_by_autograd(

@@ -34,6 +34,27 @@ class FocalSums:
     num_ignored: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class ClassSums:
+    """Sums of a class loss of every image by class, and of how sure the network is; without a graph.
+
+    Nothing is divided. Ignored anchors count nowhere.
+
+    Attributes:
+        foreground: [N, K] float64, all terms of the anchors that have an object, by its class.
+        background: [N, K] float64, terms of ``BACKGROUND`` anchors by the logit that they come from.
+        num_foreground: [N, K] int64 anchors that have an object, by its class.
+        p_foreground: [N] float64, the own class's probability over anchors that have an object.
+        p_background: [N] float64, the highest probability over ``BACKGROUND`` anchors.
+    """
+
+    foreground: Tensor
+    background: Tensor
+    num_foreground: Tensor
+    p_foreground: Tensor
+    p_background: Tensor
+
+
 def focal_sums(anchor_losses: Sequence[Tensor], target_labels: Sequence[Tensor]) -> FocalSums:
     """Return the sums of the anchors' losses per image and level.
 

@@ -9,10 +9,14 @@ from torch.testing import assert_close
 
 from detector.anchors import AnchorGenerator
 from detector.assign import Backend, assign_anchors
+from detector.criterion.class_losses import sigmoid_focal_class_loss
+from detector.criterion.detail import sums_by_class
 from detector.losses import giou_loss, sigmoid_focal_loss, smooth_l1_loss
+from detector.losses.split import ClassSums
 from detector.postprocess import postprocess
 from detector.structures import HeadOutputs
 from tests.helpers import random_boxes
+from tests.losses.test_focal_backends import make_levels
 
 CUDA = torch.device("cuda")
 SIZE = (128, 192)
@@ -54,6 +58,19 @@ def test_focal_loss_equals_float64(dtype: torch.dtype, alpha: float | None, gamm
         return foreground + 0.5 * background
 
     assert_loss_and_gradient_equal_float64(loss, logits)
+
+
+@each_dtype
+@pytest.mark.parametrize("num_classes", [1, 80, 1203])
+def test_the_focal_loss_by_class_is_that_of_the_cpu(num_classes: int, dtype: torch.dtype) -> None:
+    logits, labels = make_levels(num_classes, dtype, (3000, 0, 1, 170))
+    loss = sigmoid_focal_class_loss(backend="triton")
+    assert loss.by_class is not None
+    sums = loss.by_class([level.to(CUDA) for level in logits], [level.to(CUDA) for level in labels])
+    assert sums is not None
+    expected = sums_by_class(sigmoid_focal_class_loss(), logits, labels, None, num_classes=num_classes)
+    for name in ClassSums.__dataclass_fields__:
+        assert_close(getattr(sums, name).cpu(), getattr(expected, name), rtol=1e-5, atol=1e-6)
 
 
 @each_dtype
