@@ -59,7 +59,13 @@ def test_the_focal_loss_compiles(dtype: str, constants: dict[str, Any], ones: bo
 
 @pytest.mark.parametrize(
     ("dtype", "constants"),
-    [("bf16", BY_CLASS_CONSTANTS), ("fp32", BY_CLASS_CONSTANTS | {"weight_per_class": True, "gamma_is_two": False})],
+    [
+        ("bf16", BY_CLASS_CONSTANTS),
+        ("fp32", BY_CLASS_CONSTANTS | {"weight_per_class": True, "gamma_is_two": False}),
+        ("bf16", BY_CLASS_CONSTANTS | {"num_classes": 1, "classes_size": 1, "rows_size": 4096}),
+        ("fp16", BY_CLASS_CONSTANTS | {"num_classes": 1203, "classes_size": 2048, "rows_size": 2}),
+        ("fp16", BY_CLASS_CONSTANTS | {"num_classes": 5000, "classes_size": 8192, "rows_size": 1}),
+    ],
 )
 @pytest.mark.parametrize("ones", [False, True], ids=["any", "ones"])
 def test_the_focal_loss_by_class_compiles(dtype: str, constants: dict[str, Any], ones: bool) -> None:
