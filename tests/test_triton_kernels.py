@@ -17,8 +17,8 @@ GENERAL_CONSTANTS = COMPUTE_CONSTANTS | {
     "num_classes": 1, "is_dense": False, "weight_per_class": True, "gamma_is_two": False, "rows_size": 16384,
 }  # fmt: skip
 BY_CLASS_CONSTANTS = {
-    "num_classes": 80, "weight_per_class": False, "gamma_is_two": True, "classes_size": 128, "rows_size": 32,
-    "num_steps": 16,
+    "num_classes": 80, "weight_per_class": False, "gamma_is_two": True, "classes_size": 128, "rows_size": 16,
+    "num_steps": 32,
 }  # fmt: skip
 MATCHING = {
     **dict.fromkeys(("anchors", "gt_boxes", "best", "best_of_gt"), "*fp32"),
@@ -62,8 +62,8 @@ def test_the_focal_loss_compiles(dtype: str, constants: dict[str, Any], ones: bo
     [
         ("bf16", BY_CLASS_CONSTANTS),
         ("fp32", BY_CLASS_CONSTANTS | {"weight_per_class": True, "gamma_is_two": False}),
-        ("bf16", BY_CLASS_CONSTANTS | {"num_classes": 1, "classes_size": 1, "rows_size": 4096}),
-        ("fp16", BY_CLASS_CONSTANTS | {"num_classes": 1203, "classes_size": 2048, "rows_size": 2}),
+        ("bf16", BY_CLASS_CONSTANTS | {"num_classes": 1, "classes_size": 1, "rows_size": 2048}),
+        ("fp16", BY_CLASS_CONSTANTS | {"num_classes": 1203, "classes_size": 2048, "rows_size": 1}),
         ("fp16", BY_CLASS_CONSTANTS | {"num_classes": 5000, "classes_size": 8192, "rows_size": 1}),
     ],
 )
