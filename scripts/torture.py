@@ -77,7 +77,7 @@ def main() -> int:
     args = _arguments()
     folder = Path(tempfile.mkdtemp(prefix="torture-", dir=args.folder))
     print(f"runs in {folder}, seed {args.seed}", flush=True)
-    recipe = _recipe(_make_data(folder))
+    recipe = _recipe(_make_data(folder), eval_every=4 if args.short else 8)
     import detector.engine.train  # noqa: F401 (heavy: every run is forked from here and has it already)
 
     start = time.monotonic()
@@ -175,7 +175,7 @@ def _make_data(folder: Path) -> Path:
     return folder / "data"
 
 
-def _recipe(data: Path) -> list[str]:
+def _recipe(data: Path, *, eval_every: int) -> list[str]:
     """Return the arguments of a run of some seconds that has all that a run can have to lose."""
     splits = [
         f"data.{split}.{key}={data / path}"
@@ -187,7 +187,7 @@ def _recipe(data: Path) -> list[str]:
         *("device=cpu", "precision=fp32", "log_every=1", "seed=5"),
         *("data.short_side=[48,64]", "data.max_side=64", "data.batch_size=6", "data.num_workers=1"),
         *("model.fpn.channels=16", "model.head.num_convs=1", "ema.decay=0.9", "loss.normalizer=ema"),
-        *("schedule.warmup_steps=4", "eval.every=8", "eval.num_pictures=1"),
+        *("schedule.warmup_steps=4", f"eval.every={eval_every}", "eval.num_pictures=1"),
         *("optimizer.lr=0.002", "eval.score_thresh=0.001"),
         *("eval.loss_profile_every=0", "checkpoint.every=3"),
     ]

@@ -31,8 +31,8 @@ class ClassLoss:
         negatives_per_positive: background anchors kept per foreground anchor of an image, the hardest ones; None: all.
         all_levels: cls_logits, target_labels and divisor, as for :meth:`sums`, to the sums of all levels at once; None:
             there is no such function.
-        by_class: cls_logits and target_labels of all levels to the sums by class, in one pass, or to None, where only
-            the functions above can say; None: there is no such function.
+        by_class: cls_logits and target_labels of all levels to the sums by class, in one pass. Where it is None or
+            returns None, :func:`detector.criterion.detail.sums_by_class` makes them of the functions above.
     """
 
     per_anchor: Callable[[Tensor, Tensor, Tensor | None], Tensor]

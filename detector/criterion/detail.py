@@ -52,10 +52,17 @@ def sums_by_class(
     *,
     num_classes: int,
 ) -> ClassSums:
-    """Return the sums of any class loss.
+    """Return the sums of any class loss by class, from its functions of one level.
 
     One level of one image at a time, so that what it needs in between is a few times [Rl, K] numbers, whatever the
     batch. Nothing is added up by index (whose order is open on a GPU): repeated runs give the same bits.
+
+    Args:
+        class_loss: the class loss.
+        cls_logits: per level [N, Rl, C].
+        target_labels: per level [N, Rl].
+        quality: per level [N, Rl]; None where the loss does not use it.
+        num_classes: K.
     """
     classes = torch.arange(num_classes, device=cls_logits[0].device)
     image_sums = []

@@ -18,22 +18,27 @@ Network = TypeVar("Network", bound=nn.Module)
 _AUTOCAST_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def resolve_device(name: DeviceName, local_rank: int = 0) -> torch.device:
+def resolve_device(name: DeviceName, local_rank: int = 0, num_local: int = 1) -> torch.device:
     """Return the device, ``auto`` decided.
 
     Args:
         name: of the configuration.
         local_rank: process on this machine; it takes the GPU of that number.
+        num_local: processes on this machine.
 
     Raises:
-        UserError: if CUDA is asked for and absent, or there are more processes than GPUs.
+        UserError: if CUDA is asked for and absent, or there are more processes than GPUs, which all of them then meet.
     """
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise UserError("device: cuda was asked for, but torch finds no GPU; use device=cpu or device=auto")
-    if local_rank >= torch.cuda.device_count():
-        raise UserError(f"device: process {local_rank} has no GPU, this machine has {torch.cuda.device_count()}")
+    num_gpus, num_processes = torch.cuda.device_count(), max(num_local, local_rank + 1)
+    if num_processes > num_gpus:
+        raise UserError(
+            f"device: {num_processes} processes on a machine with {num_gpus} GPU(s), and each takes one of its own; "
+            f"start no more than that (torchrun --nproc-per-node {num_gpus}), or use device=cpu"
+        )
     return torch.device("cuda", local_rank)
 
 

@@ -1,7 +1,8 @@
 """The processes of one run: alone, or started by ``torchrun``."""
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -22,11 +23,13 @@ class Processes:
         rank: number of this process, 0 ... num_processes - 1.
         num_processes: of the run, over all machines.
         local_rank: number of this process on its machine.
+        num_local: processes on its machine.
     """
 
     rank: int = 0
     num_processes: int = 1
     local_rank: int = 0
+    num_local: int = 1
 
     @property
     def is_main(self) -> bool:
@@ -85,12 +88,22 @@ class Processes:
             dist.destroy_process_group()
 
 
+@contextlib.contextmanager
+def leaving_processes() -> Iterator[None]:
+    """Leave the process group in the end, whatever has happened, if it was joined in between."""
+    try:
+        yield
+    finally:
+        processes_from_environment().close()
+
+
 def processes_from_environment() -> Processes:
     """Return who ``torchrun`` says this process is; alone without it."""
     return Processes(
         rank=int(os.environ.get("RANK", "0")),
         num_processes=int(os.environ.get("WORLD_SIZE", "1")),
         local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+        num_local=int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
     )
 
 

@@ -119,7 +119,7 @@ def build_run(
         UserError: if anything that the user gave is wrong.
     """
     processes = processes_from_environment()
-    device = resolve_device(config.device, processes.local_rank)
+    device = resolve_device(config.device, processes.local_rank, processes.num_local)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # events and pinned memory belong to the current device
     else:
@@ -130,8 +130,8 @@ def build_run(
     config = config.model_copy(update={"precision": precision})
     transforms = build_transforms(config.data.augment, origins)
     output_dir = Path(config.output_dir)
-    # Before the first check that one process alone can fail: whoever waits for it here then sees it leave. Where they
-    # have not met yet, the wait ends after the half minute that torchrun gives to a process before it kills it.
+    # Before the checks that the main process alone makes: from here on a process that waits for another one sees it
+    # leave. One that waits in this call for a process that has ended, torchrun kills half a minute later.
     join_processes(processes, device)
     if processes.is_main:
         check_run_folder(output_dir, resume=resume is not None, overwrite=overwrite)

@@ -13,6 +13,7 @@ from detector.engine.clock import StepClock
 from detector.engine.evaluations import Evaluations
 from detector.engine.input_watch import build_input_watch
 from detector.engine.out_of_memory import explained_out_of_memory
+from detector.engine.processes import leaving_processes
 from detector.engine.run import Origins, Run, build_run
 from detector.engine.run_folder import discard_unstarted_run
 from detector.engine.sanity import PRIOR, InitialLoss, check_first_loss, check_prior
@@ -45,7 +46,7 @@ def train(
         DivergedError: after too many non-finite steps in a row.
         ResourceError: if the memory is not enough, or loader processes are killed again and again.
     """
-    with StopRequest(config.time_limit_seconds) if stop is None else nullcontext(stop) as stop:
+    with StopRequest(config.time_limit_seconds) if stop is None else nullcontext(stop) as stop, leaving_processes():
         with starting(stop):
             run = build_run(
                 config, origins, resume=resume, init_from=init_from, overwrite=overwrite, allow_changes=allow_changes
@@ -68,7 +69,6 @@ def train(
             # loader's workers end with `run`; collected together with it they would not: they ignore signals, and wait
             # for a word.
             gc.collect()
-            run.processes.close()
 
 
 def train_loop(run: Run, stop: StopRequest | None = None) -> None:

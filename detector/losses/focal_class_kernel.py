@@ -1,4 +1,4 @@
-"""Triton kernel that splits the focal loss by class, for steps that are logged: one pass that only reads the logits.
+"""Triton kernel that splits the focal loss by class, for log steps and evaluation: one pass that only reads the logits.
 
 Letters: N images, K classes.
 """
@@ -9,7 +9,7 @@ import triton.language as tl
 from detector.losses.focal_triton_kernels import term_and_slope
 
 
-@triton.jit(do_not_specialize=["num_rows"])
+@triton.jit(do_not_specialize=["num_rows"])  # not compiled anew for other sizes of images
 def by_class_kernel(
     logits_ptr,
     labels_ptr,
@@ -56,7 +56,7 @@ def by_class_kernel(
         gamma_is_two: p^gamma is a product then.
         classes_size: a power of two, at least K.
         rows_size: anchors of a step.
-        num_steps: steps of a program.
+        num_steps: steps of a program; fewer at the end of an image.
     """
     image = tl.program_id(1).to(tl.int64)
     logits_ptr += image * logits_image_stride
@@ -68,8 +68,9 @@ def by_class_kernel(
     num_foreground = tl.zeros((classes_size,), tl.float32)
     p_foreground = tl.zeros((rows_size,), tl.float32)
     p_background = tl.zeros((rows_size,), tl.float32)
-    for step in range(num_steps):
-        rows = (tl.program_id(0).to(tl.int64) * num_steps + step) * rows_size + tl.arange(0, rows_size)
+    first = tl.program_id(0).to(tl.int64) * (num_steps * rows_size)
+    for step in range(tl.minimum(num_steps, (num_rows - first + rows_size - 1) // rows_size).to(tl.int32)):
+        rows = first + step * rows_size + tl.arange(0, rows_size)
         exists = rows < num_rows
         labels = tl.load(labels_ptr + rows * labels_row_stride, mask=exists, other=-2)
         inside = exists[:, None] & is_class[None, :]

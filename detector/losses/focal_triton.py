@@ -1,4 +1,4 @@
-"""The focal loss and its gradient in one pass over the logits, by Triton's kernels on a CUDA device.
+"""The focal loss by Triton's kernels on a CUDA device: with its gradient in one pass over the logits, or by class.
 
 One launch per level. torch adds up what the programs have written, in a fixed order: repeated runs give the same bits.
 Letters: N images, L levels, Rl anchors of a level, K classes.
@@ -26,11 +26,12 @@ _STEPS: Final = 8
 _NUM_WARPS: Final = 4
 
 _TILE: Final = 2048
-"""Logits that a program which adds up by class takes at a time, 16 for each thread: with 32 the registers do not do (by
-ptxas for sm_90a: 128 of them with 16, all 255 and more with 32)."""
+"""Logits that a program which adds up by class takes at a time, or one anchor's: 16 for each thread, as 32 do not fit
+its registers (ptxas for sm_90a: 128 of them with 16, all 255 and more with 32)."""
 
-_ROW_STEPS: Final = 32
-"""... and how many times: what it writes for each class is then a small part of what it has read."""
+_ROWS: Final = 512
+"""Anchors that it takes, or more with few classes: the three numbers of each class that it writes are then a small part
+of what it has read."""
 
 _NUM_SUMS: Final = 5
 """Numbers that a program writes: foreground and background loss, foreground, background and ignored anchors."""
@@ -111,16 +112,15 @@ def by_class(cls_logits: Sequence[Tensor], target_labels: Sequence[Tensor], form
     device, (num_images, _, num_classes) = cls_logits[0].device, cls_logits[0].shape
     classes_size = max(1, triton.next_power_of_2(num_classes))
     rows_size = max(1, _TILE // classes_size)
-    num_runs = [triton.cdiv(logits.shape[1], rows_size * _ROW_STEPS) for logits in cls_logits]
-    num_sums = 3 * num_classes + 2
-    sums = torch.zeros(num_images, len(cls_logits), max(num_runs), num_sums, device=device)
+    num_steps = max(1, _ROWS // rows_size)
+    num_runs = [triton.cdiv(logits.shape[1], rows_size * num_steps) for logits in cls_logits]
+    sums = torch.zeros(num_images, sum(num_runs), 3 * num_classes + 2, device=device)
     own_weight, other_weight, table = _weights(form, sums)
     with _device_of(device):
-        for level, (logits, labels) in enumerate(zip(cls_logits, target_labels, strict=True)):
+        for logits, labels, level_sums in zip(cls_logits, target_labels, sums.split(num_runs, dim=1), strict=True):
             if not logits.numel():
                 continue
-            level_sums = sums[:, level]
-            by_class_kernel[num_runs[level], num_images](
+            by_class_kernel[level_sums.shape[1], num_images](
                 logits,
                 labels,
                 table,
@@ -137,10 +137,10 @@ def by_class(cls_logits: Sequence[Tensor], target_labels: Sequence[Tensor], form
                 gamma_is_two=form.gamma == 2,
                 classes_size=classes_size,
                 rows_size=rows_size,
-                num_steps=_ROW_STEPS,
+                num_steps=num_steps,
                 num_warps=_NUM_WARPS,
             )
-    by_image = sums.sum(dim=(1, 2), dtype=torch.float64)
+    by_image = sums.sum(dim=1, dtype=torch.float64)
     foreground, background, num_foreground, probabilities = by_image.split([num_classes] * 3 + [2], dim=1)
     return ClassSums(foreground, background, num_foreground.long(), *probabilities.unbind(1))
 

@@ -106,7 +106,7 @@ def sigmoid_focal_sums_by_class(
     gamma: float = 2.0,
     backend: FocalBackend = "auto",
 ) -> ClassSums | None:
-    """Return the focal loss split by class, per image, if the backend has a function of its own for that, else None.
+    """Return the focal loss split by class, per image, if the backend has a function of its own for that.
 
     Args:
         cls_logits: one [N, Rl, K] per level, see :func:`sigmoid_focal_sums`.
@@ -114,6 +114,9 @@ def sigmoid_focal_sums_by_class(
         alpha: see :func:`sigmoid_focal_loss`.
         gamma: see :func:`sigmoid_focal_loss`.
         backend: what computes.
+
+    Returns:
+        The sums, or None if it has not.
 
     Raises:
         ValueError: see :func:`sigmoid_focal_sums`.

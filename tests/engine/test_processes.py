@@ -94,7 +94,7 @@ def test_an_error_that_all_processes_meet_is_printed_once(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_launches([Launch(2, ["--config", str(recipe), "data.batch_size=1"])]) == [[2, 2]]
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: data.batch_size: 1 images cannot be shared equally by 2 processes")
     assert not (tmp_path / "run").exists()
 

@@ -16,7 +16,7 @@ from detector.losses.split import ClassSums
 from detector.postprocess import postprocess
 from detector.structures import HeadOutputs
 from tests.helpers import random_boxes
-from tests.losses.test_focal_backends import make_levels
+from tests.losses.focal_cases import make_levels
 
 CUDA = torch.device("cuda")
 SIZE = (128, 192)

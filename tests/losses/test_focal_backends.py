@@ -21,8 +21,8 @@ from detector.losses import FocalSums, focal_eager, focal_slices
 from detector.losses.focal_backend import FocalBackend, focal_kernels, triton_hindrance
 from detector.losses.sigmoid_focal import sigmoid_focal_sums, sigmoid_focal_sums_by_autograd
 from detector.structures import BACKGROUND, IGNORE
+from tests.losses.focal_cases import CPU, make_levels
 
-CPU = torch.device("cpu")
 INTERPRETS = os.environ.get("TRITON_INTERPRET") == "1"
 
 TOLERANCES = {
@@ -43,20 +43,6 @@ backends = pytest.mark.parametrize(
         ),
     ],
 )
-
-
-def make_levels(
-    num_classes: int, dtype: torch.dtype, num_anchors: Sequence[int] = (123, 0, 1, 17), kind: str = "mixed"
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Logits [2, Rl, K] and labels [2, Rl]: of all kinds, or of one kind only."""
-    generator = torch.Generator().manual_seed(0)
-    only = {"objects": (0, num_classes), "background": (BACKGROUND, 0), "ignored": (-4, BACKGROUND)}
-    low, high = only.get(kind, (-3, num_classes))
-    logits = [(torch.randn(2, n, num_classes, generator=generator) * 3 - 2).to(dtype) for n in num_anchors]
-    labels = [torch.randint(low, high, (2, n), generator=generator) for n in num_anchors]
-    if kind == "mixed":  # with many classes nearly all would be objects
-        labels = [torch.where(torch.rand(y.shape, generator=generator) < 0.5, BACKGROUND, y) for y in labels]
-    return logits, labels
 
 
 def reference(

@@ -11,13 +11,14 @@ import torchvision
 from torch import Tensor
 from torch.testing import assert_close
 
+from detector.criterion import ClassDetail, Criterion
 from detector.criterion.class_losses import sigmoid_focal_class_loss
 from detector.criterion.detail import sums_by_class
 from detector.losses.focal_backend import triton_hindrance
 from detector.losses.sigmoid_focal import sigmoid_focal_sums, sigmoid_focal_sums_by_class
 from detector.losses.split import ClassSums
-from detector.structures import BACKGROUND, IGNORE
-from tests.losses.test_focal_backends import CPU, make_levels
+from detector.structures import BACKGROUND, AnchorTargets, HeadOutputs
+from tests.losses.focal_cases import CPU, make_levels
 
 needs_triton = pytest.mark.skipif(triton_hindrance(CPU) is not None, reason="needs Triton's interpreter")
 on_triton = pytest.mark.parametrize("backend", [pytest.param("triton", marks=needs_triton)])
@@ -49,10 +50,12 @@ def assert_close_sums(actual: ClassSums | None, expected: ClassSums) -> None:
 
 @on_triton
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize(("num_classes", "num_anchors"), [(1, (1300, 0, 1)), (80, (600, 1, 33)), (1203, (20, 0, 1))])
+@pytest.mark.parametrize(("num_classes", "num_anchors"), [(1, (5000, 0, 1)), (80, (600, 1, 33)), (1203, (20, 0, 1))])
 def test_the_sums_by_class_equal_float64(
-    backend: Any, num_classes: int, num_anchors: tuple[int, ...], dtype: torch.dtype
+    backend: Any, num_classes: int, num_anchors: tuple[int, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if num_classes > 1000:  # several programs an image here too
+        monkeypatch.setattr("detector.losses.focal_triton._ROWS", 8)
     logits, labels = make_levels(num_classes, dtype, num_anchors)
     sums = sigmoid_focal_sums_by_class(logits, labels, backend=backend)
     assert_close_sums(sums, reference(logits, labels, 0.25, 2.0))
@@ -81,21 +84,34 @@ def test_any_strides_and_infinite_logits_of_ignored_anchors_are_fine_by_class(ba
 
 
 @on_triton
-@pytest.mark.parametrize("shape", [(2, 0, 5), (2, 4, 0)])
+@pytest.mark.parametrize("shape", [(2, 0, 5), (2, 4, 0), (0, 4, 5)])
 def test_nothing_has_no_sums_by_class(backend: Any, shape: tuple[int, int, int]) -> None:
-    sums = sigmoid_focal_sums_by_class([torch.zeros(shape)], [torch.full(shape[:2], IGNORE)], backend=backend)
+    sums = sigmoid_focal_sums_by_class([torch.zeros(shape)], [torch.full(shape[:2], BACKGROUND)], backend=backend)
     assert sums is not None
-    assert sums.foreground.shape == (2, shape[2])
+    assert sums.foreground.shape == (shape[0], shape[2])
     assert not any(getattr(sums, name).any() for name in ClassSums.__dataclass_fields__)
 
 
 @on_triton
-def test_the_criterion_takes_the_sums_by_class_from_one_pass(backend: Any) -> None:
+@pytest.mark.parametrize("normalizer", [5.0, torch.tensor(5.0), torch.tensor([3.0, 7.0])], ids=str)
+def test_the_criterion_takes_the_sums_by_class_from_one_pass(
+    backend: Any, normalizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     logits, labels = make_levels(7, torch.float32)
-    loss = sigmoid_focal_class_loss(alpha=[0.1 * k for k in range(7)], gamma=1.5, backend=backend)
-    assert loss.by_class is not None
-    sums = loss.by_class(logits, labels)
-    assert_close_sums(sums, sums_by_class(loss, logits, labels, None, num_classes=7))
+    target_labels = torch.cat(labels, dim=1)
+    boxes = torch.zeros(*target_labels.shape, 4)
+    outputs = HeadOutputs(tuple(logits), tuple(torch.zeros(*level.shape, 4) for level in labels))
+    targets = AnchorTargets(target_labels, torch.zeros_like(target_labels), boxes, torch.zeros(2))
+    gt_labels, gt_mask = torch.tensor([[1, 4], [6, 0]]), torch.tensor([[True, True], [True, False]])
+
+    def detail(backend: Any) -> ClassDetail:
+        loss = sigmoid_focal_class_loss(alpha=[0.1 * k for k in range(7)], gamma=1.5, backend=backend)
+        criterion = Criterion(class_loss=loss)
+        return criterion.detail(outputs, targets, boxes[0], normalizer, gt_labels, gt_mask, num_classes=7)
+
+    expected = detail("eager").stack()
+    monkeypatch.delattr("detector.criterion.detail.sums_by_class")
+    assert_close(detail(backend).stack(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_elsewhere_there_is_none_and_the_slow_way_equals_float64() -> None:
