@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import re
 import shutil
 import subprocess
 import time
@@ -185,7 +186,22 @@ def _continue_to_the_end(reference: Reference, folder: Path) -> list[str]:
         return [f"continuing ended with exit code {code}: {printed[-500:]}"]
     expected = "resumed from" if has_checkpoint else "starting from step 0"
     said = [] if expected in printed else [f"continuing does not say {expected!r}: {printed[:500]}"]
-    return said + differences(reference.folder, folder)
+    found = differences(reference.folder, folder)
+    return said + ([] if found and has_lost_the_best(reference, folder, found) else found)
+
+
+def has_lost_the_best(reference: Reference, folder: Path, found: list[str]) -> bool:
+    """Tell whether a run differs in what it knows as its best alone, as there was no room for that one, which it said.
+
+    The best AP is that of ``best.pt``. Where the best run of all could not be written, another one is the best.
+    """
+    from detector.engine.checkpoint import load_checkpoint
+
+    best_step = load_checkpoint(reference.folder / CHECKPOINTS / "last.pt")["best"]["step"]
+    refused = re.compile(rf"step-{best_step:08d}\.pt: the checkpoint cannot be written|step {best_step} is not saved")
+    is_told = refused.search((folder / "output.log").read_text(encoding="utf-8", errors="replace")) is not None
+    only_the_best = [line.rpartition(": ")[2] for line in found][1:] == ["best.ap, best.step"]
+    return is_told and only_the_best and found[0].endswith("shared rows are the same")
 
 
 def _is_finished(folder: Path, reference: Reference) -> bool:

@@ -3,8 +3,12 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from torture_trials import has_lost_the_best
+
+from detector.engine.checkpoint_files import save_checkpoint
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,3 +28,34 @@ def test_runs_that_are_hurt_end_as_the_run_that_is_left_alone(tmp_path: Path) ->
     assert table["SIGKILL under torchrun --max-restarts", "2"] == ["1", "1"]
     assert table["control: another seed is found to differ", "1"] == ["1", "1"]
     assert list(tmp_path.iterdir()) == []  # nothing is left where nothing went wrong
+
+
+ROWS = "rows: 10 shared rows are the same"
+STATE = "final state: after step 8, {} weights and other values differ, by up to {}: {}"
+
+
+@pytest.mark.parametrize(
+    ("rows", "state", "printed", "is_right"),
+    [
+        (ROWS, STATE.format("2 of 682", 0, "best.ap, best.step"), "step-00000004.pt: the checkpoint cannot be", True),
+        (ROWS, STATE.format("2 of 682", 0, "best.ap, best.step"), "step 4 is not saved, as the rows", True),
+        (ROWS, STATE.format("2 of 682", 0, "best.ap, best.step"), "step-00000006.pt: the checkpoint cannot be", False),
+        (ROWS, STATE.format("2 of 682", 0, "best.ap, best.step"), "", False),
+        (ROWS, STATE.format("1 of 682", 0.1, "model.w"), "step 4 is not saved", False),
+        (ROWS, STATE.format("3 of 682", 0.1, "best.ap, best.step, model.w"), "step 4 is not saved", False),
+        (
+            ROWS + "; only in A: train 3",
+            STATE.format("2 of 682", 0, "best.ap, best.step"),
+            "step 4 is not saved",
+            False,
+        ),
+    ],
+)
+def test_another_best_is_right_only_where_the_best_found_no_room_and_nothing_else_differs(
+    tmp_path: Path, rows: str, state: str, printed: str, is_right: bool
+) -> None:
+    content = {"step": 8, "best": {"ap": 0.1, "step": 4}}
+    save_checkpoint(tmp_path / "run/checkpoints", content, step=8, is_best=False, keep=1)
+    (tmp_path / "output.log").write_text(f"warning: run/checkpoints/{printed} written\n")
+    reference = SimpleNamespace(folder=tmp_path)
+    assert has_lost_the_best(reference, tmp_path, [rows, state]) is is_right  # type: ignore[arg-type]
