@@ -63,6 +63,7 @@ def test_a_killed_run_continues_exactly(
 
 @pytest.mark.slow
 def test_another_number_of_processes_continues_within_rounding(line: list[str], tmp_path: Path) -> None:
+    line = [*line, "eval.every=6"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     options = ["--resume", f"output_dir={parts}"]
     codes = run_launches([
