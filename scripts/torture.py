@@ -108,9 +108,9 @@ def _all_trials(args: argparse.Namespace, recipe: list[str], folder: Path) -> It
     for num_processes in (1, 2, 3):
         counts = {name: numbers[num_processes - 1] for name, numbers in table.items() if name in args.only}
         if any(counts.values()):
-            # With 6 images of a step: one micro-batch, one of 3 images, or two of one image.
+            # With 6 images of a step: two micro-batches of 3 images, one of them, or two of one image.
             setup = Setup(
-                [*recipe, f"data.images_per_forward={(6, 3, 1)[num_processes - 1]}"], num_processes, num_steps
+                [*recipe, f"data.images_per_forward={(3, 3, 1)[num_processes - 1]}"], num_processes, num_steps
             )
             yield from _trials(setup, counts, folder / str(num_processes), args.seed)
     if "fuzz" in args.only:
