@@ -18,7 +18,7 @@ STATE = ("step", "model", "ema", "optimizer", "normalizer", "best", "guard", "ev
 def line(tmp_path: Path) -> list[str]:
     recipe = write_config(tmp_path, make_dataset(tmp_path / "data", num_images=12))
     return [
-        "--config", str(recipe), "data.batch_size=6", "schedule.max_steps=6", "schedule.milestones=[5]",
+        "--config", str(recipe), "schedule.max_steps=6", "schedule.milestones=[5]",
         "eval.every=3", "eval.num_pictures=0", "ema.decay=0.9", "loss.normalizer=ema", "optimizer.lr=0.05",
         "eval.score_thresh=0.005",
     ]  # fmt: skip
@@ -45,9 +45,9 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 @pytest.mark.slow
-def test_a_killed_run_continues_exactly(line: list[str], tmp_path: Path) -> None:
-    num_ranks = 3  # with one, scripts/torture.py --short does the same
-    line = [*line, "data.images_per_forward=1"]  # two micro-batches a step
+@pytest.mark.parametrize(("num_ranks", "batch_size"), [(1, 2), (3, 6)])
+def test_a_killed_run_continues_exactly(line: list[str], tmp_path: Path, num_ranks: int, batch_size: int) -> None:
+    line = [*line, f"data.batch_size={batch_size}", "data.images_per_forward=1"]  # two micro-batches a step
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     options = ["--resume", f"output_dir={parts}"]
     codes = run_launches([
@@ -61,7 +61,7 @@ def test_a_killed_run_continues_exactly(line: list[str], tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_another_number_of_processes_continues_within_rounding(line: list[str], tmp_path: Path) -> None:
-    line = [*line, "eval.every=6"]
+    line = [*line, "data.batch_size=6", "eval.every=6"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     options = ["--resume", f"output_dir={parts}"]
     codes = run_launches([
