@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from detector import __version__
+from detector.cli import errors
 from detector.cli.errors import exit_code, run_command
 from detector.cli.main import COMMANDS, main
 from detector.errors import StoppedEarly, UserError
@@ -27,7 +28,7 @@ def raising(error: BaseException) -> int:
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "TORCHELASTIC_ERROR_FILE"):
+    for name in ("RANK", "TORCHELASTIC_ERROR_FILE", "TORCHELASTIC_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -108,6 +109,22 @@ def test_the_processes_that_are_left_behind_print_no_traceback(
         "error: another process of the run has ended; if it could, it says why",
         "error: an unreadable image",
     ]
+
+
+def test_under_torchrun_a_process_that_has_lost_another_lets_it_end_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchrun names the first to end as the root cause, and then ends the others."""
+    waits: list[float] = []
+    monkeypatch.setattr(errors.time, "sleep", waits.append)
+    monkeypatch.setenv("RANK", "1")
+    lost = RuntimeError("[pair.cc:561] Connection closed by peer [127.0.0.1]:3997")
+    raising(lost)
+    assert waits == [], "no launcher ends this process meanwhile"
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
+    raising(UserError("the cause"))
+    assert waits == []
+    assert raising(lost) == 1
+    assert len(waits) == 1
+    assert waits[0] >= 1.0
 
 
 def test_a_reader_that_closes_the_pipe_gets_no_traceback() -> None:
