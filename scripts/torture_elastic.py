@@ -1,5 +1,6 @@
 """A run under the real ``torchrun``, which starts its processes again where one of them is killed."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,13 +12,12 @@ from torture_runs import TIMEOUT, children_of, differences
 from torture_trials import Reference, Tally
 
 ROOT = Path(__file__).resolve().parents[1]
-STEPS_BETWEEN = 5
-"""After so many steps a process is killed, and after so many more another one."""
 
 
 def kill_under_torchrun(reference: Reference, count: int) -> Tally:
     """Kill a process of a run ``count`` times; nobody but ``torchrun --max-restarts`` continues it."""
     num_processes = reference.setup.num_processes
+    steps_between = reference.setup.num_steps // (count + 1)
     tally = Tally("SIGKILL under torchrun --max-restarts", num_processes, num_trials=count)
     with reference.trial_folder() as folder, (folder / "output.log").open("wb") as log:
         launcher = ["-m", "torch.distributed.run", "--standalone", "--max-restarts", str(count)]
@@ -30,9 +30,10 @@ def kill_under_torchrun(reference: Reference, count: int) -> Tally:
             while torchrun.poll() is None and num_kills < count:
                 time.sleep(0.05)
                 ranks = children_of(torchrun.pid)
-                if ranks and _steps(folder) >= STEPS_BETWEEN * (num_kills + 1):
-                    os.kill(ranks[num_kills % len(ranks)], signal.SIGKILL)
-                    num_kills += 1
+                if ranks and _steps(folder) >= steps_between * (num_kills + 1):
+                    with contextlib.suppress(ProcessLookupError):  # it has come to its end
+                        os.kill(ranks[num_kills % len(ranks)], signal.SIGKILL)
+                        num_kills += 1
             code = torchrun.wait(TIMEOUT)
         printed = (folder / "output.log").read_text(errors="replace")
         if code != 0 or num_kills != count:

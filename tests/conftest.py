@@ -4,9 +4,14 @@ import faulthandler
 import os
 
 import pytest
+from hypothesis import settings
 
 # Importing albumentations would otherwise look for a newer version over the network.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+# A busy machine is no failure; what hangs is ended by the time limit of a test.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,7 +29,7 @@ _NO_ACCESS: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Errors of the system that any look at a file can meet, and that say all there is to say."""
 
-_SECONDS_FOR_THE_FIRST: Final = 10.0
+_SECONDS_FOR_THE_FIRST: Final = 20.0
 """How long a process that has lost another one lets it end first; a process that imported torch takes a second."""
 
 _LESS_MEMORY: Final = (

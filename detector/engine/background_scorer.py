@@ -11,6 +11,7 @@ import sys
 import traceback
 import weakref
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from types import ModuleType
@@ -41,6 +42,8 @@ class BackgroundScorer:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, ground_truth.dataset, scorer), name="scorer")
+        with _without_signals():
+            resource_tracker.ensure_running()  # otherwise start() does it, and lets SIGTERM and SIGINT through again
         with _without_signals(), _without_main_module():
             self._process.start()
         theirs.close()

@@ -215,6 +215,24 @@ def test_signals_to_all_processes_are_left_to_training() -> None:
     assert scorer._process.exitcode == 0
 
 
+def test_so_they_are_where_it_is_the_first_process_of_a_program(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"  # before its first process multiprocessing starts one of its own
+    script.write_text(f"""
+import os
+from detector.engine.background_scorer import BackgroundScorer
+from detector.engine.stop import StopRequest
+from detector.evaluation.ground_truth import to_coco
+from detector.evaluation.results import CocoResults
+scorer = BackgroundScorer(to_coco({GROUND_TRUTH}), "pycocotools")
+for number in StopRequest.SIGNALS:
+    os.kill(scorer._process.pid, number)
+scorer.begin(CocoResults.from_entries([]))
+scorer.finish()
+scorer.close()
+""")
+    subprocess.run([sys.executable, str(script)], env={"PYTHONPATH": str(ROOT)}, check=True, timeout=60)
+
+
 def test_a_scoring_process_that_is_killed_is_named() -> None:
     with closing(BackgroundScorer(to_coco(GROUND_TRUTH), "pycocotools")) as scorer:
         scorer._process.kill()
@@ -222,6 +240,14 @@ def test_a_scoring_process_that_is_killed_is_named() -> None:
         for call in (lambda: scorer.begin(RESULTS), scorer.finish):
             with pytest.raises(ResourceError, match=r"training has ended \(exit code -9; .*eval\.background=false"):
                 call()
+
+
+def command_line(pid: str) -> bytes:
+    """Return what a process was started with; nothing once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def test_the_scoring_process_ends_with_training_and_does_not_begin_it_anew(tmp_path: Path) -> None:
@@ -245,7 +271,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     begun, pid = result.stdout.splitlines()
     assert begun == "begun"  # once
     deadline = time.monotonic() + 30
-    while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
+    while command_line(pid):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from detector.criterion import LossNormalizer
 from detector.engine.run import Run, build_run
 from detector.engine.train import train, train_loop
-from detector.telemetry import diagnosis_checks
+from detector.telemetry import diagnosis_checks, input_wait
 from tests.engine.tiny import make_dataset, read_rows, tiny_config
 
 SMALL = ("data.short_side=[48]", "data.max_side=64", "eval.num_pictures=0", "checkpoint.every=1000")
@@ -56,6 +56,7 @@ def printed_warnings(printed: str) -> list[str]:
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a run of some dozen steps be judged as one of hundreds."""
     monkeypatch.setattr(diagnosis_checks, "MIN_PATIENCE", 0)
+    monkeypatch.setattr(input_wait, "WAIT_SHARE", 2.0)  # how long data is waited for is the machine's affair
 
 
 @pytest.fixture

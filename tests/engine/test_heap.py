@@ -7,11 +7,15 @@ import pytest
 from detector.engine.run import build_run
 from tests.engine.tiny import tiny_config
 
+PR_SET_THP_DISABLE = 41  # of linux/prctl.h
+
 SCRIPT = """
+import ctypes
 import resource
 import torch
 from detector.engine.heap import keep_freed_memory
 
+ctypes.CDLL(None).prctl({no_huge_pages}, 1, 0, 0, 0)  # one fault would stand for 512 pages
 if {keeps} and not keep_freed_memory():
     print("not glibc")
     raise SystemExit
@@ -23,7 +27,7 @@ for _ in range(8):
 
 
 def page_faults(*, keeps: bool) -> list[int]:
-    script = SCRIPT.format(keeps=keeps)
+    script = SCRIPT.format(keeps=keeps, no_huge_pages=PR_SET_THP_DISABLE)
     output = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     if "not glibc" in output:
         pytest.skip("the C library is not glibc")

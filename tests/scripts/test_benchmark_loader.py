@@ -32,8 +32,9 @@ def test_all_pipelines_load_the_same_images_in_the_same_order(tmp_path: Path) ->
 
 def test_the_processor_time_of_every_thread_of_a_process_counts() -> None:
     program = "import threading, time\nbusy = threading.Thread(target=lambda: sum(range(10**7)))\nbusy.start()\n"
-    program += "busy.join()\nkept = threading.Thread(target=lambda: (sum(range(2 * 10**7)), time.sleep(60)))\n"
-    program += "kept.start()\nprint(flush=True)\n"
+    program += "busy.join()\ndone = threading.Event()\n"
+    program += "work = lambda: (sum(range(2 * 10**7)), done.set(), time.sleep(60))\n"
+    program += "kept = threading.Thread(target=work)\nkept.start()\ndone.wait()\nprint(flush=True)\n"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from torture_trials import has_lost_the_best
+import torture_trials
+from torture_trials import has_lost_the_best, resize_disk
 
 from detector.engine.checkpoint_files import save_checkpoint
 
@@ -27,6 +29,24 @@ def test_runs_that_are_hurt_end_as_the_run_that_is_left_alone(tmp_path: Path) ->
     assert table["SIGKILL while a checkpoint is written", "1"] == ["1", "1"]
     assert table["SIGKILL under torchrun --max-restarts", "2"] == ["1", "1"]
     assert list(tmp_path.iterdir()) == []  # nothing is left where nothing went wrong
+
+
+@pytest.mark.parametrize("refusals", [2, 3])
+def test_a_disk_that_a_run_fills_meanwhile_is_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusals: int
+) -> None:
+    used, sizes = iter([100, 200, 300]), []
+
+    def mount(folder: Path, options: str) -> None:
+        sizes.append(options)
+        if len(sizes) <= refusals:
+            raise subprocess.CalledProcessError(32, "mount")
+
+    monkeypatch.setattr(torture_trials.shutil, "disk_usage", lambda folder: SimpleNamespace(used=next(used)))
+    monkeypatch.setattr(torture_trials, "_mount", mount)
+    with pytest.raises(subprocess.CalledProcessError) if refusals == 3 else nullcontext():
+        resize_disk(tmp_path, 7)
+    assert sizes == ["remount,size=107", "remount,size=207", "remount,size=307"]
 
 
 ROWS = "rows: 10 shared rows are the same"

@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts/train_slurm.sbatch"
 COMMANDS = {
     "scontrol": 'if [ "$1" = show ]; then printf "node7\\nnode8\\n"; else echo "$@" >> "$OUT/scontrol"; fi',
     "srun": 'shift; exec "$@"',  # without --kill-on-bad-exit
-    "torchrun": 'echo "$@" > "$OUT/torchrun"; trap \'touch "$OUT/saved"; exit 1\' TERM; '
+    "torchrun": 'trap \'touch "$OUT/saved"; exit 1\' TERM; echo "$@" > "$OUT/torchrun"; '
     'for _ in $(seq "${TENTHS:-0}"); do sleep 0.1; done; exit "${CODE:-0}"',
 }
 
