@@ -25,7 +25,7 @@ from detector.errors import ResourceError, StoppedEarly, UserError
 from detector.evaluation.coco import CocoScores, score
 from detector.evaluation.ground_truth import to_coco
 from detector.evaluation.results import CocoResults
-from tests.engine.ranks import Launch, run_launches
+from tests.engine.ranks import Launch, Ranks
 from tests.engine.test_exact_resume import STATE, assert_same_run
 from tests.engine.tiny import make_dataset, read_rows, tiny_config, write_config
 
@@ -287,11 +287,11 @@ scorer = BackgroundScorer(to_coco({GROUND_TRUTH}), "pycocotools")
 
 
 @pytest.mark.slow
-def test_several_processes_make_the_same_run(tmp_path: Path) -> None:
+def test_several_processes_make_the_same_run(tmp_path: Path, ranks: Ranks) -> None:
     recipe = write_config(tmp_path, make_dataset(tmp_path / "data"))
     at_once, beside = tmp_path / "at_once", tmp_path / "beside"
     line = ["--config", str(recipe), *SCHEDULE]
-    codes = run_launches([
+    codes = ranks.run([
         Launch(2, [*line, f"output_dir={at_once}"]), Launch(2, [*line, f"output_dir={beside}", BACKGROUND])
     ])  # fmt: skip
     assert codes == [[0, 0], [0, 0]]

@@ -7,7 +7,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from detector.engine.checkpoint import load_checkpoint
-from tests.engine.ranks import Launch, run_launches
+from tests.engine.ranks import Launch, Ranks
 from tests.engine.tiny import make_dataset, read_rows, without_times, write_config
 
 KILLED = -9
@@ -46,11 +46,13 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("num_ranks", "batch_size"), [(1, 2), (3, 6)])
-def test_a_killed_run_continues_exactly(line: list[str], tmp_path: Path, num_ranks: int, batch_size: int) -> None:
+def test_a_killed_run_continues_exactly(
+    line: list[str], tmp_path: Path, ranks: Ranks, num_ranks: int, batch_size: int
+) -> None:
     line = [*line, f"data.batch_size={batch_size}", "data.images_per_forward=1"]  # two micro-batches a step
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     options = ["--resume", f"output_dir={parts}"]
-    codes = run_launches([
+    codes = ranks.run([
         Launch(num_ranks, [*line, f"output_dir={whole}"]),
         Launch(num_ranks, [*line, *options], kill_at=3, run_folder=str(parts)),
         Launch(num_ranks, [*line, *options, "data.num_workers=1"]),
@@ -60,11 +62,11 @@ def test_a_killed_run_continues_exactly(line: list[str], tmp_path: Path, num_ran
 
 
 @pytest.mark.slow
-def test_another_number_of_processes_continues_within_rounding(line: list[str], tmp_path: Path) -> None:
+def test_another_number_of_processes_continues_within_rounding(line: list[str], tmp_path: Path, ranks: Ranks) -> None:
     line = [*line, "data.batch_size=6", "eval.every=6"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     options = ["--resume", f"output_dir={parts}"]
-    codes = run_launches([
+    codes = ranks.run([
         Launch(1, [*line, f"output_dir={whole}"]),
         Launch(2, [*line, *options], stop_at=3, run_folder=str(parts)),
         Launch(1, [*line, *options]),

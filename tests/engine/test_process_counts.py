@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.ranks import Launch, run_launches
+from tests.engine.ranks import Launch, Ranks
 from tests.engine.tiny import make_dataset, read_rows, write_config
 
 LOSSES = ("loss", "loss_cls", "loss_box", "loss_cls_fg", "loss_cls_bg")
@@ -25,14 +25,14 @@ multiplies that: up to 1e-6 was seen after 8 steps and 3e-3, of the small loss o
     ],
 )
 def test_the_losses_do_not_depend_on_who_shares_the_batch(
-    tmp_path: Path, norm: str, batch_size: int, shares: list[tuple[int, int]]
+    tmp_path: Path, ranks: Ranks, norm: str, batch_size: int, shares: list[tuple[int, int]]
 ) -> None:
     config = write_config(tmp_path, make_dataset(tmp_path / "data", num_images=16))
     line = ["--config", str(config), f"model.backbone.norm={norm}", f"data.batch_size={batch_size}"]
     line += [f"schedule.max_steps={STEPS}", f"eval.every={STEPS}", f"checkpoint.every={STEPS}"]
     line += ["eval.num_pictures=0", "schedule.milestones=[]", "optimizer.lr=0.002"]
     folders = {share: tmp_path / "{}x{}".format(*share) for share in [(1, batch_size), *shares]}
-    codes = run_launches([
+    codes = ranks.run([
         Launch(num_ranks, [*line, f"data.images_per_forward={num_images}", f"output_dir={folder}"])
         for (num_ranks, num_images), folder in folders.items()
     ])  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from detector.cli.evaluate import main as evaluate
 from detector.cli.train import main as train
 from detector.engine.evaluate import evaluate_checkpoint
-from tests.engine.ranks import Launch, run_launches
+from tests.engine.ranks import Launch, Ranks
 from tests.engine.tiny import make_dataset, read_rows, write_config
 
 ROOT = Path(__file__).parents[2]
@@ -70,9 +70,11 @@ def test_two_processes_log_the_losses_and_the_ap_of_one(recipe: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_trained_batch_statistics_are_those_of_the_checkpoint_in_every_process(recipe: Path, tmp_path: Path) -> None:
+def test_trained_batch_statistics_are_those_of_the_checkpoint_in_every_process(
+    recipe: Path, tmp_path: Path, ranks: Ranks
+) -> None:
     line = ["--config", str(recipe), "model.backbone.norm=batch", "optimizer.lr=0.05", "schedule.warmup_steps=0"]
-    assert run_launches([Launch(2, line)]) == [[0, 0]]
+    assert ranks.run([Launch(2, line)]) == [[0, 0]]
     (row,) = read_rows(tmp_path / "run", "eval")
     losses = evaluate_checkpoint(tmp_path / "run/checkpoints/last.pt").losses
     assert {key: row[key] for key in losses} == pytest.approx(losses, rel=1e-5)
@@ -91,9 +93,9 @@ def test_an_error_that_the_main_process_meets_ends_all_and_is_printed_once(recip
 
 @pytest.mark.slow
 def test_an_error_that_all_processes_meet_is_printed_once(
-    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recipe: Path, tmp_path: Path, ranks: Ranks, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_launches([Launch(2, ["--config", str(recipe), "data.batch_size=1"])]) == [[2, 2]]
+    assert ranks.run([Launch(2, ["--config", str(recipe), "data.batch_size=1"])]) == [[2, 2]]
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: data.batch_size: 1 images cannot be shared equally by 2 processes")
     assert not (tmp_path / "run").exists()
