@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TextIO
 
+from detector.engine.stop import StopRequest
 from detector.errors import DivergedError, ResourceError, StoppedEarly, UserError
 
 DONE: Final = 0
@@ -158,9 +159,9 @@ def _let_the_first_end() -> None:
     """Wait for the SIGTERM of ``torchrun``, which takes the process that ends first for the root cause.
 
     A connection is closed before its process has ended, and Python takes a while to end: without this, the report named
-    whoever noticed first (seen with torch 2.14).
+    whoever noticed first (seen with torch 2.14). Where that SIGTERM has come already, nothing more does.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    if "TORCHELASTIC_RUN_ID" in os.environ and not StopRequest.has_come:
         sys.stderr.flush()
         time.sleep(_SECONDS_FOR_THE_FIRST)
 

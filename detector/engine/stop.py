@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from detector.errors import StoppedEarly, UserError
 
@@ -26,6 +26,9 @@ class StopRequest:
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+    has_come: ClassVar[bool] = False
+    """Whether a signal has come since the latest request was entered, which may have been left."""
 
     def __init__(self, time_limit: float | None = None) -> None:
         self.signal_name: str | None = None
@@ -58,6 +61,7 @@ class StopRequest:
 
     def __enter__(self) -> Self:
         """Install the handlers."""
+        StopRequest.has_come = False
         self._previous = {number: signal.signal(number, self._note) for number in self.SIGNALS}
         return self
 
@@ -73,6 +77,7 @@ class StopRequest:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        StopRequest.has_come = True
         if self._is_done:
             return
         if self.signal_name is None:

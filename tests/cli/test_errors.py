@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from detector import __version__
 from detector.cli import errors
 from detector.cli.errors import exit_code, run_command
 from detector.cli.main import COMMANDS, main
+from detector.engine.stop import StopRequest
 from detector.errors import StoppedEarly, UserError
 
 ROOT = Path(__file__).parents[2]
@@ -122,9 +124,15 @@ def test_under_torchrun_a_process_that_has_lost_another_lets_it_end_first(monkey
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
     raising(UserError("the cause"))
     assert waits == []
-    assert raising(lost) == 1
+    with StopRequest():
+        assert raising(lost) == 1
     assert len(waits) == 1
     assert waits[0] >= 1.0
+    with StopRequest() as stop:
+        stop.begin_steps()
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert raising(lost) == 1
+    assert len(waits) == 1, "torchrun, which has noticed, sends nothing more"
 
 
 def test_a_reader_that_closes_the_pipe_gets_no_traceback() -> None:
