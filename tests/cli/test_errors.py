@@ -133,6 +133,9 @@ def test_under_torchrun_a_process_that_has_lost_another_lets_it_end_first(monkey
         os.kill(os.getpid(), signal.SIGTERM)
     assert raising(lost) == 1
     assert len(waits) == 1, "torchrun, which has noticed, sends nothing more"
+    with StopRequest():
+        raising(lost)
+    assert len(waits) == 2, "that was another run"
 
 
 def test_a_reader_that_closes_the_pipe_gets_no_traceback() -> None:

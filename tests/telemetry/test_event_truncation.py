@@ -65,3 +65,4 @@ def test_a_run_that_starts_anew_has_no_older_events(tmp_path: Path) -> None:
 
 def test_a_missing_folder_has_no_events(tmp_path: Path) -> None:
     truncate_events(tmp_path / "none", 3)
+    assert not (tmp_path / "none").exists()

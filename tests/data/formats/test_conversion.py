@@ -313,8 +313,14 @@ def test_turned_images_are_written_where_no_box_can_move(tmp_path: Path) -> None
     write_turned(tmp_path / "in/train/a.jpg", 6)  # annotated in the size that is shown
     write_turned(tmp_path / "in/train/b.jpg", 3)  # has no boxes
     convert(DatasetSource(tmp_path / "in"), "yolo", tmp_path / "yolo")
+    assert (tmp_path / "yolo/labels/train/a.txt").read_text() == "0 0.35 0.225 0.5 0.25\n"
+    assert [(tmp_path / f"yolo/labels/train/{name}.txt").read_text() for name in "bc"] == ["", ""]
     write_turned(tmp_path / "in/train/a.jpg", 3, 10, 20)  # neither has sizes, so both mean the same
     convert(DatasetSource(tmp_path / "yolo"), "csv", tmp_path / "csv")
+    row, *others = (tmp_path / "csv/train.csv").read_text().splitlines()
+    name, *corners, label = row.split(",")
+    assert (name, [float(corner) for corner in corners], label) == ("a.jpg", pytest.approx([1, 2, 6, 7]), "cat")
+    assert others == ["b.jpg,,,,,", "c.jpg,,,,,"]
 
 
 @pytest.mark.parametrize(
